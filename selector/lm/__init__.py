@@ -1,0 +1,1 @@
+"""Language models: strings in, log-probabilities out."""

@@ -1,0 +1,183 @@
+"""From the name of a language model to a model that is ready to score.
+
+A GGUF file is converted once and kept as safetensors in the cache folder. Code that comes with a hub model does not
+run unless it was asked for, and only safetensors weights are read. This module knows nothing of scoring.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selector.data.assets import find_bundled, is_bundled
+from selector.data.paths import cache_folder
+from selector.errors import ModelLoadError, UnknownNameError
+from selector.lm.base import LanguageModel
+from selector.lm.cache import CachedLanguageModel, ScoreStore
+from selector.lm.config import LanguageModelConfig
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("auto", "float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def load_language_model(config: LanguageModelConfig, *, store: Path | None = None) -> LanguageModel:
+    """Loads a language model, behind the score store when one is given.
+
+    Args:
+        config: Which model, dtype and device.
+        store: The file of the score store; None scores everything afresh.
+
+    Returns:
+        The language model.
+
+    Raises:
+        ModelLoadError: When the model is missing, damaged or not to be had.
+        BundledPackageMissingError: When a bundled model's package is not installed.
+        UnknownNameError: When dtype or device is not known.
+    """
+    import transformers
+
+    from selector.lm.huggingface import HuggingFaceLanguageModel
+
+    dtype, device = _dtype(config), _device(config)
+    source, revision = _source(config)
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    options = {"revision": revision, "trust_remote_code": config.trust_remote_code}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **options
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
+        raise ModelLoadError(
+            f"language model {config.model!r} cannot be loaded ({_first_line(error)})",
+            expected="a bundled name, a folder with config.json and *.safetensors, a .gguf file or a hub id",
+            remedy="Check the name, and the network for a hub id; bundled names work offline.",
+        ) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        transformers.logging.enable_progress_bar()
+    weights = _weights_fingerprint(source, model)
+    fingerprint = hashlib.sha256(f"{weights}:{dtype}".encode()).hexdigest()
+    lm = HuggingFaceLanguageModel(model.to(device), tokenizer, fingerprint=fingerprint)
+    return lm if store is None else CachedLanguageModel(lm, ScoreStore(store))
+
+
+def converted_gguf(path: Path) -> Path:
+    """Converts a GGUF file to a transformers folder once, and keeps it in the cache folder.
+
+    Args:
+        path: The GGUF file.
+
+    Returns:
+        The folder, with config.json, tokenizer.json and model.safetensors (float32).
+
+    Raises:
+        ModelLoadError: When the file is missing, damaged or of an architecture that transformers cannot read.
+    """
+    import torch
+    import transformers
+
+    if not path.is_file():
+        raise ModelLoadError(f"there is no file {path}", expected="a GGUF file", remedy="Check the path.")
+    target = cache_folder() / "models" / _sha256(path)[:16]
+    if target.is_dir():
+        return target
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, IndexError) as error:
+        raise ModelLoadError(
+            f"GGUF file {path} cannot be read ({_first_line(error)})",
+            expected="an undamaged file of an architecture that transformers can read",
+            remedy="Copy it again, or use a safetensors model.",
+        ) from error
+    # The loaded model calls itself quantised and refuses to be saved, so its weights go into a plain one.
+    settings = {name: value for name, value in loaded.config.to_dict().items() if name != "quantization_config"}
+    plain = transformers.AutoModelForCausalLM.from_config(type(loaded.config).from_dict(settings), dtype=torch.float32)
+    plain.load_state_dict(loaded.state_dict())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        folder = Path(scratch) / "model"
+        plain.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        if not target.is_dir():  # another process may have been quicker
+            shutil.move(folder, target)
+    return target
+
+
+def native_bfloat16(device: str) -> bool:
+    """Tells whether the hardware multiplies bfloat16 matrices natively.
+
+    Args:
+        device: "cpu" or "cuda".
+
+    Returns:
+        True where bfloat16 is the faster dtype; without native support it is several times slower than float32.
+    """
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name, False)) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _device(config: LanguageModelConfig) -> str:
+    import torch
+
+    if config.device not in DEVICES:
+        raise UnknownNameError("device", config.device, known=DEVICES)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ModelLoadError("no CUDA device is available", expected="one", remedy='Set [lm] device = "auto".')
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return config.device
+
+
+def _dtype(config: LanguageModelConfig) -> torch.dtype:
+    import torch
+
+    if config.dtype not in DTYPES:
+        raise UnknownNameError("dtype", config.dtype, known=DTYPES)
+    if config.dtype == "auto":
+        return torch.bfloat16 if native_bfloat16(_device(config)) else torch.float32
+    return torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
+
+
+def _source(config: LanguageModelConfig) -> tuple[str, str | None]:
+    """What transformers can load, and its revision."""
+    if is_bundled(config.model):
+        return str(converted_gguf(find_bundled(config.model))), None
+    path = Path(config.model).expanduser()
+    if path.suffix == ".gguf":
+        return str(converted_gguf(path)), None
+    return (str(path), None) if path.exists() else (config.model, config.revision)
+
+
+def _weights_fingerprint(source: str, model: Any) -> str:
+    folder = Path(source)
+    if folder.is_dir():
+        files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("tokenizer.json"))
+        return ":".join(_sha256(file) for file in files)
+    return f"{source}@{getattr(model.config, '_commit_hash', None)}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,194 @@
+"""Tiny deterministic stand-ins and planted data, for our tests and those of third parties.
+
+`ToyLanguageModel` really learns in context (it copies what followed similar text earlier in the prompt), so selectors
+and orderers can be tested without weights. Nothing here is used in production.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from selector.data.pool import Pool
+from selector.lm.base import CompletionScore, Usage
+from selector.prompting.template import PromptTemplate
+from selector.types import Example
+
+_TOKEN = re.compile(r"\s*\S+|\s+$")
+_TOPICS = {
+    "fresh": ("warm", "brilliant", "funny", "moving", "superb", "delightful"),
+    "rotten": ("dull", "clumsy", "tedious", "hollow", "awful", "pointless"),
+}
+_SUBJECTS = ("plot", "cast", "music", "script", "ending", "camera", "dialogue", "pacing")
+
+
+class ToyLanguageModel:
+    """An induction-head language model over words: a smoothed copy of what followed the same word before.
+
+    The probability of a next word grows with each earlier occurrence of the current word that was followed by it, the
+    more so the more words the two surroundings share. Probabilities sum to one over a vocabulary of 1,000 words.
+
+    Args:
+        context_length: The window, words.
+    """
+
+    def __init__(self, *, context_length: int = 512) -> None:
+        self._context_length = context_length
+        self._usage = Usage()
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this model; there are no weights."""
+        return "toy-induction-1"
+
+    @property
+    def context_length(self) -> int:
+        """The window, words."""
+        return self._context_length
+
+    @property
+    def usage(self) -> Usage:
+        """Running count of what was asked."""
+        return self._usage
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Counts words; see `LanguageModel.count_tokens`."""
+        return [len(_TOKEN.findall(text)) for text in texts]
+
+    def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[CompletionScore]:
+        """Scores completions; see `LanguageModel.logprobs`."""
+        scores = [self._score(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        total = sum(score.total_tokens for score in scores)
+        self._usage = self._usage.also(calls=len(scores), tokens=total, tokens_computed=total)
+        return scores
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_k: int = 0,
+        seed: int = 0,
+    ) -> list[str]:
+        """Continues prompts with copied words; see `LanguageModel.generate`."""
+        del top_k
+        texts = []
+        for number, prompt in enumerate(prompts):
+            rng = np.random.default_rng([seed, number])
+            words = _TOKEN.findall(prompt)
+            made: list[str] = []
+            for _ in range(max_new_tokens):
+                context = words + made
+                choices = sorted(set(context)) or [" end"]
+                chances = np.array([self._probability(context, word) for word in choices])
+                index = int(chances.argmax())
+                if temperature > 0:
+                    weights = chances ** (1 / temperature)
+                    index = int(rng.choice(len(choices), p=weights / weights.sum()))
+                made.append(choices[index])
+                if any(mark in "".join(made) for mark in stop):
+                    break
+            text = "".join(made)
+            cuts = [text.index(mark) for mark in stop if mark in text]
+            texts.append(text[: min(cuts)] if cuts else text)
+        return texts
+
+    def _score(self, prompt: str, completion: str) -> CompletionScore:
+        words = _TOKEN.findall(prompt + completion)
+        first, seen = len(words), len(prompt + completion)
+        while first and seen > len(prompt):
+            first -= 1
+            seen -= len(words[first])
+        logprob = sum(math.log(self._probability(words[:at], words[at])) for at in range(first, len(words)))
+        return CompletionScore(logprob, len(words) - first, len(words))
+
+    @staticmethod
+    def _probability(context: Sequence[str], word: str, *, vocabulary: int = 1000, window: int = 12) -> float:
+        if not context:
+            return 1 / vocabulary
+        here = set(context[-window:])
+        matches = {}
+        for at in range(1, len(context)):
+            if context[at - 1] == context[-1]:
+                overlap = len(here & set(context[max(0, at - window) : at])) - 1
+                matches[at] = 1.0 + 2.0 * overlap
+        copied = sum(weight for at, weight in matches.items() if context[at] == word)
+        return (1 / vocabulary + copied) / (1 + sum(matches.values()))
+
+
+class ToyEncoder:
+    """Embeds a text as the normalised sum of one fixed random vector per word.
+
+    Args:
+        width: D, the length of an embedding.
+    """
+
+    def __init__(self, *, width: int = 32) -> None:
+        self.width = width
+        self.fingerprint = f"toy-bag-of-words-{width}"
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embeds texts; see `selector.retrieval.encoder.TextEncoder`."""
+        rows = np.zeros((len(texts), self.width), dtype=np.float32)
+        for number, text in enumerate(texts):
+            rows[number] = sum(self._word(word) for word in re.findall(r"\w+", text.lower()) or ["empty"])
+        normalised: npt.NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+        return normalised
+
+    def _word(self, word: str) -> npt.NDArray[np.float32]:
+        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+        return np.random.default_rng(seed).standard_normal(self.width).astype(np.float32)
+
+
+def planted_examples(count: int, *, seed: int = 0, prefix: str = "train") -> list[Example]:
+    """Makes short reviews whose words tell their label.
+
+    Args:
+        count: How many.
+        seed: Seeds the choice of words.
+        prefix: Start of every uid.
+
+    Returns:
+        Distinct examples with the field "text", labels "fresh" and "rotten" in turn.
+    """
+    rng = np.random.default_rng(seed)
+    labels = tuple(_TOPICS)
+    examples = []
+    for number in range(count):
+        label = labels[number % len(labels)]
+        words = rng.choice(_TOPICS[label], size=2, replace=False)
+        subject = rng.choice(_SUBJECTS)
+        text = f"the {subject} is {words[0]} and {words[1]} in scene {number}{prefix}"
+        examples.append(Example(f"{prefix}-{number}", {"text": text}, label))
+    return examples
+
+
+def planted_pool(count: int = 24, *, seed: int = 0) -> Pool:
+    """Makes a pool of planted reviews.
+
+    Args:
+        count: Its size.
+        seed: Seeds the choice of words.
+
+    Returns:
+        The pool; see `planted_examples`.
+    """
+    return Pool(planted_examples(count, seed=seed))
+
+
+def planted_template() -> PromptTemplate:
+    """Makes the template that goes with the planted reviews.
+
+    Returns:
+        A two-label template over the field "text".
+    """
+    return PromptTemplate(
+        template="Review: {text}\nSentiment:{label}", verbalizers={"fresh": " fresh", "rotten": " rotten"}
+    )
