@@ -125,7 +125,7 @@ def test_a_damaged_store_says_what_to_do(tmp_path: Path) -> None:
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     """Guards against an unnamed failure when the disk is full; SQLite's own limit stands in for the disk."""
     store = ScoreStore(tmp_path / "s.sqlite")
-    store._connection.execute("PRAGMA max_page_count = 3")  # noqa: SLF001
+    store._connection.execute("PRAGMA max_page_count = 3")
     scores = {os.urandom(32): CompletionScore(-1.0, 1, 2) for _ in range(2000)}
     with pytest.raises(DiskFullError, match="run the same command again"):
         store.put(scores)

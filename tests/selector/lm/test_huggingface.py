@@ -79,7 +79,7 @@ def test_scores_equal_plain_transformers(tiny_llama: tuple[Any, Any], scoring: s
 def test_bundled_scores_equal_plain_transformers(bundled_lm: LanguageModel, scoring: str) -> None:
     """Guards the same on real weights and a real tokenizer, where rotary positions and grouped heads matter."""
     assert isinstance(bundled_lm, HuggingFaceLanguageModel)
-    model, tokenizer = bundled_lm._model, bundled_lm._tokenizer  # noqa: SLF001
+    model, tokenizer = bundled_lm._model, bundled_lm._tokenizer
     pool = Pool(planted_examples(6))
     engine = InferenceEngine(bundled_lm, template(), pool, scoring=scoring)
     queries = planted_examples(2, seed=2, prefix="q")

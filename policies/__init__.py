@@ -1,0 +1,1 @@
+"""Everything that changes weights, the run folders, and the command line."""

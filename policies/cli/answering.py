@@ -1,0 +1,119 @@
+"""The commands that use a policy: select, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from policies.cli.app import app
+from policies.cli.options import (
+    JsonOption,
+    NoCacheOption,
+    QueriesOption,
+    SeedOption,
+    ShotsOption,
+    TaskOption,
+    TextOption,
+    print_json,
+    queries_from,
+)
+from selector.errors import UsageError
+from selector.pipeline import Pipeline
+from selector.prompting.embedding_text import input_text
+from selector.strategies.learned import LearnedSelector
+from selector.strategies.named import build_selector
+from selector.workspace import Workspace
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Use the artifact although the pool has changed.")]
+
+
+@app.command()
+def select(
+    task: TaskOption,
+    artifact: Annotated[Path, typer.Option("--artifact", help="A folder written by `shotsmith export`.")],
+    text: TextOption = None,
+    queries: QueriesOption = None,
+    shots: ShotsOption = 4,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose demonstrations with an exported policy; needs no language model."""
+    workspace = Workspace.open(task)
+    asked = queries_from(workspace.task, text, queries)
+    pool = workspace.task.pool
+    selections = LearnedSelector.load(artifact, pool, force=force).select(asked, shots)
+    if as_json:
+        print_json(
+            [
+                {
+                    "uid": query.uid,
+                    "demonstrations": [
+                        {"uid": pool[index].uid, "fields": dict(pool[index].fields), "label": pool[index].label}
+                        for index in selection.indices
+                    ],
+                    "indices": list(selection.indices),
+                    "scores": list(selection.scores),
+                }
+                for query, selection in zip(asked, selections, strict=True)
+            ]
+        )
+        return
+    console = Console()
+    for query, selection in zip(asked, selections, strict=True):
+        console.print(f"[bold]{escape(input_text(query))}[/]", highlight=False)
+        for place, (index, score) in enumerate(zip(selection.indices, selection.scores, strict=True), start=1):
+            shown = f"  {place}. {pool[index].label}: {input_text(pool[index])}"
+            console.print(f"{escape(shown)} [dim]({pool[index].uid}, {score:.3f})[/]", highlight=False)
+
+
+@app.command()
+def predict(
+    task: TaskOption,
+    text: TextOption = None,
+    queries: QueriesOption = None,
+    artifact: Annotated[Path | None, typer.Option("--artifact", help="Choose with an exported policy.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="Choose by a method's name, such as nearest.")] = None,
+    shots: ShotsOption = 4,
+    seed: SeedOption = 0,
+    force: ForceOption = False,
+    no_cache: NoCacheOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer queries with demonstrations."""
+    if (artifact is None) == (method is None):
+        raise UsageError(
+            f"--artifact is {'missing' if artifact is None else 'given'} and so is --method",
+            expected="one of the two",
+            remedy="Pass --artifact DIR for a policy, or --method NAME.",
+        )
+    workspace = Workspace.open(task, use_store=not no_cache)
+    asked = queries_from(workspace.task, text, queries)
+    if artifact is not None:
+        chosen = LearnedSelector.load(artifact, workspace.task.pool, force=force)
+        chosen.check_engine(workspace.engine, force=force)
+    else:
+        chosen = build_selector(
+            str(method), engine=workspace.engine, encoder=workspace.encoder, dev=workspace.task.dev, seed=seed
+        )
+    predictions = Pipeline(chosen, workspace.engine).predict(asked, shots)
+    if as_json:
+        print_json(
+            [
+                {
+                    "uid": query.uid,
+                    "label": prediction.label,
+                    "probabilities": prediction.probabilities,
+                    "demonstrations": [workspace.task.pool[index].uid for index in prediction.selection.indices],
+                }
+                for query, prediction in zip(asked, predictions, strict=True)
+            ]
+        )
+        return
+    console = Console()
+    for query, prediction in zip(asked, predictions, strict=True):
+        share = prediction.probabilities[prediction.label]
+        console.print(f"[bold]{prediction.label}[/] [dim]{share:.2f}[/]  {escape(input_text(query))}", highlight=False)

@@ -1,0 +1,88 @@
+"""Options that several commands share, so that each means the same everywhere, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from selector.data.loading import load_examples
+from selector.data.task import Task
+from selector.errors import UsageError
+from selector.progress import SILENT, Progress, RichProgress
+from selector.types import Example
+
+TaskOption = Annotated[
+    str, typer.Option("--task", help="A TASK.toml, or the name of a bundled task (rotten-tomatoes).")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="The folder for the results; made when missing.")]
+ShotsOption = Annotated[int, typer.Option("--shots", min=0, help="Demonstrations in each prompt.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seeds every random choice.")]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the score store.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume/--no-resume", help="Go on with what the output folder holds, or start afresh.")
+]
+TextOption = Annotated[
+    list[str] | None, typer.Option("--text", help="A field of one query as field=value; repeat for more fields.")
+]
+QueriesOption = Annotated[Path | None, typer.Option("--queries", help="A JSONL, CSV or Parquet file of queries.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Use this many queries at most.")]
+
+
+def progress_for(quiet: bool) -> Progress:
+    """Chooses bars or silence.
+
+    Args:
+        quiet: Whether the user wants no bars.
+
+    Returns:
+        Bars on standard error when it is a terminal or a log is wanted, else silence.
+    """
+    return SILENT if quiet else RichProgress()
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON on standard output.
+
+    Args:
+        value: What json can write.
+    """
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
+    sys.stdout.write("\n")
+
+
+def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> list[Example]:
+    """Reads queries from --text or --queries.
+
+    Args:
+        task: Whose input fields a query must have.
+        texts: "field=value" pairs of one query.
+        queries: A file of queries; a label column is used as gold label where the file has one.
+
+    Returns:
+        The queries.
+
+    Raises:
+        UsageError: When both or neither are given, or a pair is not of the form field=value.
+    """
+    if bool(texts) == bool(queries):
+        raise UsageError(
+            "both --text and --queries are given" if texts else "neither --text nor --queries is given",
+            expected="one of the two",
+            remedy="Pass --text field=value for one query, or --queries FILE for many.",
+        )
+    if queries is not None:
+        return load_examples(queries, inputs=task.template.input_fields, label=None, split="query")
+    pairs = [text.partition("=") for text in texts or ()]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise UsageError(
+            f"--text {wrong[0]!r} has no equals sign", expected="field=value", remedy=f"Write --text {wrong[0]}=..."
+        )
+    query = Example("query-0", {name: value for name, _, value in pairs})
+    task.template.check(query)
+    return [query]

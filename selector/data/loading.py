@@ -1,0 +1,175 @@
+"""Rows of JSONL, CSV, Parquet and the Hugging Face hub to examples.
+
+Every mistake in a file is named with the file, the line and what was expected. This module knows nothing of splits,
+prompts or models.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selector.errors import DataFileError, InvalidExampleError
+from selector.types import Example
+
+Row = tuple[str, Mapping[str, Any]]
+"""Where a row stands ("train.jsonl line 3") and its columns."""
+
+
+def load_examples(
+    path: Path, *, inputs: Sequence[str], label: str | None, split: str, uid: str | None = None
+) -> list[Example]:
+    """Reads a local file.
+
+    Args:
+        path: A .jsonl, .csv or .parquet file.
+        inputs: The columns that become input fields.
+        label: The column that becomes the label, or None for rows without label.
+        split: Starts the uid of every row that has none of its own ("train-0").
+        uid: The column that identifies a row, or None.
+
+    Returns:
+        The examples, in the order of the file.
+
+    Raises:
+        DataFileError: When the file is missing, empty, unreadable or of another format.
+        InvalidExampleError: When a row lacks a column or holds an empty cell.
+    """
+    readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataFileError(
+            f"{path} ends in {path.suffix!r}", expected=f"one of {', '.join(readers)}", remedy="Convert the file."
+        )
+    if not path.is_file():
+        raise DataFileError(f"there is no file {path}", expected="a data file", remedy="Check the path.")
+    try:
+        return _examples(reader(path), source=str(path), inputs=inputs, label=label, split=split, uid=uid)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataFileError(
+            f"{path} cannot be decoded ({error})", expected="UTF-8 text", remedy="Convert the file to UTF-8."
+        ) from error
+
+
+def load_hub_examples(
+    name: str, *, hub_split: str, inputs: Sequence[str], label: str | None, split: str, uid: str | None = None
+) -> list[Example]:
+    """Reads a split of a Hugging Face hub data set; class numbers become class names.
+
+    Args:
+        name: The hub id, with its configuration behind a colon where it has one ("nyu-mll/glue:sst2").
+        hub_split: The split's name on the hub.
+        inputs: The columns that become input fields.
+        label: The column that becomes the label, or None.
+        split: Starts the uid of every row that has none of its own.
+        uid: The column that identifies a row, or None.
+
+    Returns:
+        The examples.
+
+    Raises:
+        DataFileError: When the hub is out of reach or has no such data set, configuration or split.
+    """
+    import datasets
+
+    repository, _, configuration = name.partition(":")
+    try:
+        rows = datasets.load_dataset(repository, configuration or None, split=hub_split)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise DataFileError(
+            f"hub data set {name!r}, split {hub_split!r}, cannot be loaded ({str(error).splitlines()[0]})",
+            expected="a data set on the Hugging Face hub, and the network",
+            remedy="Check the name, or download the rows and name a local file.",
+        ) from error
+    feature = rows.features.get(label) if label else None
+    names = getattr(feature, "names", None)
+
+    def named(row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**row, label: names[row[label]]} if names and label and isinstance(row[label], int) else row
+
+    located = ((f"{name} {hub_split} row {number}", named(row)) for number, row in enumerate(rows))
+    return _examples(located, source=name, inputs=inputs, label=label, split=split, uid=uid)
+
+
+def _examples(
+    rows: Iterable[Row], *, source: str, inputs: Sequence[str], label: str | None, split: str, uid: str | None
+) -> list[Example]:
+    examples = []
+    for number, (where, row) in enumerate(rows):
+        wanted = [*inputs, *([label] if label else []), *([uid] if uid else [])]
+        if missing := [column for column in wanted if column not in row]:
+            raise InvalidExampleError(
+                f"{where} has the columns {sorted(map(str, row))} and lacks {missing}",
+                expected=f"the columns {wanted}",
+                remedy="Correct the row or [fields] in the task file.",
+            )
+        fields = {column: _text(row[column], where, column) for column in inputs}
+        identity = _text(row[uid], where, uid) if uid else f"{split}-{number}"
+        examples.append(Example(identity, fields, _text(row[label], where, label) if label else None))
+    if not examples:
+        raise DataFileError(f"{source} holds no rows", expected="at least one row", remedy="Check the file.")
+    return examples
+
+
+def _text(value: Any, where: str, column: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float) and value == value:  # noqa: PLR0124 - NaN stands for an empty cell
+        return str(value)
+    raise InvalidExampleError(
+        f"{where}, column {column!r}, holds {value!r}", expected="text or a number", remedy="Correct or drop the row."
+    )
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f"{path} line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataFileError(
+                    f"{where} is not JSON ({error.msg} at column {error.colno})",
+                    expected="one JSON object per line",
+                    remedy="Correct the line.",
+                ) from error
+            if not isinstance(row, dict):
+                raise DataFileError(
+                    f"{where} is a {type(row).__name__}", expected="a JSON object", remedy="Correct the line."
+                )
+            yield where, row
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        for row in reader:
+            where = f"{path} line {reader.line_num}"
+            if None in row or None in row.values():
+                raise DataFileError(
+                    f"{where} has {'more' if None in row else 'fewer'} cells than the header",
+                    expected=f"{len(reader.fieldnames or ())} cells",
+                    remedy="Correct the line; cells that hold commas or line breaks need quotes.",
+                )
+            yield where, row
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataFileError(
+            f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})",
+            expected="an undamaged Parquet file",
+            remedy="Write it again.",
+        ) from error
+    for number, row in enumerate(table.to_pylist()):
+        yield f"{path} row {number}", row

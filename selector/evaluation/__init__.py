@@ -1,0 +1,1 @@
+"""Paired comparison of methods, and its report."""

@@ -1,0 +1,1 @@
+"""Orderers: in which order."""

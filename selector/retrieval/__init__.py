@@ -1,0 +1,1 @@
+"""Embeddings of text and the index over them."""

@@ -1,0 +1,58 @@
+"""A task with its models, each loaded when it is first needed.
+
+Selecting with an exported policy needs no language model, so none is loaded for it. This module knows nothing of
+learners, run folders or the command line.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from selector.data.paths import score_store_path
+from selector.data.task import Task
+from selector.inference.engine import InferenceEngine
+from selector.lm.loading import load_language_model
+from selector.retrieval.encoder import SentenceEncoder
+
+
+class Workspace:
+    """What a program needs to work on a task.
+
+    Args:
+        task: The task.
+        use_store: Whether scores are read from and written to the persistent score store.
+    """
+
+    def __init__(self, task: Task, *, use_store: bool = True) -> None:
+        self.task = task
+        self.use_store = use_store
+
+    @classmethod
+    def open(cls, task: Path | str, *, use_store: bool = True) -> Workspace:
+        """Opens a task by the path of its TASK.toml or by its bundled name.
+
+        Args:
+            task: The path or name.
+            use_store: Whether scores are read from and written to the persistent score store.
+
+        Returns:
+            The workspace.
+
+        Raises:
+            TaskFileError: When the task file is missing or wrong.
+        """
+        return cls(Task.load(task), use_store=use_store)
+
+    @cached_property
+    def engine(self) -> InferenceEngine:
+        """The inference engine over the task's language model, template and pool."""
+        lm = load_language_model(self.task.lm, store=score_store_path() if self.use_store else None)
+        return InferenceEngine(
+            lm, self.task.template, self.task.pool, scoring=self.task.lm.scoring, calibration=self.task.lm.calibration
+        )
+
+    @cached_property
+    def encoder(self) -> SentenceEncoder:
+        """The task's sentence encoder."""
+        return SentenceEncoder.load(self.task.encoder.model)
