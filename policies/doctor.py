@@ -22,7 +22,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from selector.data.assets import find_bundled
+from selector.data.assets import CARRIERS, find_bundled
 from selector.data.paths import cache_folder, score_store_path
 from selector.errors import ShotsmithError
 from selector.lm.cache import ScoreStore
@@ -30,7 +30,6 @@ from selector.lm.loading import native_bfloat16
 
 DISTRIBUTION = "shotsmith"
 PACKAGES = ("selector", "envs", "policies")
-BUNDLED = ("smollm2-135m-instruct", "all-minilm-l6-v2", "rotten-tomatoes", "bbc-news")
 OLDEST_PYTHON = (3, 11)
 FREE_SPACE = 1_000_000_000  # bytes: the converted weights of the bundled model take about half of it
 _ON = {"1", "ON", "YES", "TRUE"}  # what huggingface_hub takes for true
@@ -64,7 +63,7 @@ def run_checks() -> list[Check]:
         *check_dependencies(),
         *check_torch(),
         *check_name_clashes(),
-        *(check_bundled(name) for name in BUNDLED),
+        *(check_bundled(name) for name in CARRIERS),
         check_cache_folder(),
         check_score_store(),
         check_hub(),

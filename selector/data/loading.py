@@ -161,10 +161,10 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
     import pyarrow as pa
-    import pyarrow.parquet
+    import pyarrow.parquet as pq
 
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataFileError(
             f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from selector.data.assets import find_bundled, is_bundled
+from selector.errors import ModelLoadError
 
 
 @runtime_checkable
@@ -19,9 +24,14 @@ class TextEncoder(Protocol):
     """
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Identifies the weights."""
+        ...
+
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """D, the length of an embedding."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embeds texts.
@@ -33,3 +43,91 @@ class TextEncoder(Protocol):
             (N, D) float32, every row of unit norm; the dot product is the cosine similarity.
         """
         ...
+
+
+class SentenceEncoder:
+    """A sentence-transformers model; remembers what it has encoded.
+
+    Args:
+        model: A sentence-transformers model in evaluation mode.
+        fingerprint: Identifies its weights.
+        source: Where it was loaded from: a bundled name, a folder or a hub id.
+    """
+
+    def __init__(self, model: Any, *, fingerprint: str, source: str) -> None:
+        self._model = model.eval()
+        self._fingerprint = fingerprint
+        self._known: dict[str, npt.NDArray[np.float32]] = {}
+        self.source = source
+
+    @classmethod
+    def load(cls, source: Path | str) -> SentenceEncoder:
+        """Loads an encoder.
+
+        Args:
+            source: A bundled name, a local sentence-transformers folder or a Hugging Face hub id.
+
+        Returns:
+            The encoder, on a CUDA device where there is one.
+
+        Raises:
+            ModelLoadError: When it is missing, damaged or out of reach.
+            BundledPackageMissingError: When a bundled encoder's package is not installed.
+        """
+        from sentence_transformers import SentenceTransformer
+
+        place = str(find_bundled(str(source)) if is_bundled(str(source)) else source)
+        try:
+            model = SentenceTransformer(place, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            raise ModelLoadError(
+                f"encoder {str(source)!r} cannot be loaded ({str(error).splitlines()[0]})",
+                expected="a bundled name, a sentence-transformers folder or a hub id",
+                remedy="Check the name, and the network for a hub id; bundled names work offline.",
+            ) from error
+        return cls(model, fingerprint=weights_fingerprint(model), source=str(source))
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the weights."""
+        return self._fingerprint
+
+    @property
+    def width(self) -> int:
+        """D, the length of an embedding."""
+        return int(self._model.get_sentence_embedding_dimension())
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embeds texts, each distinct one once; see `TextEncoder.encode`."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            rows = self._model.encode(new, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
+            self._known.update(zip(new, np.asarray(rows, dtype=np.float32), strict=True))
+        if not texts:
+            return np.zeros((0, self.width), dtype=np.float32)
+        return np.stack([self._known[text] for text in texts])
+
+    def save(self, folder: Path) -> None:
+        """Writes the encoder as a sentence-transformers folder.
+
+        Args:
+            folder: Where; made when missing.
+        """
+        self._model.save(str(folder), create_model_card=False)
+
+
+def weights_fingerprint(model: Any) -> str:
+    """Identifies the weights of a torch module by name, shape and content.
+
+    Args:
+        model: A torch module.
+
+    Returns:
+        A sha256, hexadecimal; the same before and after saving as safetensors.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name}:{array.dtype}:{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

