@@ -1,0 +1,211 @@
+"""The decision problem's rules, once for the single and the vectorised environment.
+
+An episode is a query and the candidates chosen so far. A batch of episodes steps together with one call to the scorer.
+This module knows nothing of Gymnasium or language models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.rewards import PotentialScorer
+from selector.errors import EmptyPoolError, ShotsmithError, UsageError
+from selector.learned.observation import Observation, observe, valid_actions
+from selector.learned.shortlist import Shortlist
+from selector.types import Selection
+
+
+@dataclass(frozen=True)
+class DecisionConfig:
+    """The rules that can be chosen.
+
+    Attributes:
+        shots: H, the most demonstrations in a prompt; an episode ends with the H-th.
+        size: K, the number of candidate actions; shorter shortlists are padded and masked.
+        may_stop: Whether STOP (action K) may end an episode earlier.
+        dense: Whether every step is rewarded with its gain in potential; else the last with all of it.
+    """
+
+    shots: int = 4
+    size: int = 16
+    may_stop: bool = False
+    dense: bool = True
+
+    def __post_init__(self) -> None:
+        if self.shots < 1 or self.size < 1:
+            raise UsageError(
+                f"shots is {self.shots} and the shortlist size {self.size}",
+                expected="1 or more of both",
+                remedy="Choose other numbers.",
+            )
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The state of one episode.
+
+    Attributes:
+        query: The number of the query.
+        chosen: Places in the query's shortlist, in the order chosen.
+        potential: What was last paid for, in units of the scorer.
+    """
+
+    query: int
+    chosen: tuple[int, ...] = ()
+    potential: float = 0.0
+
+
+class Outcome(NamedTuple):
+    """What a step led to.
+
+    Attributes:
+        episode: The state behind the step.
+        reward: The step's reward.
+        done: Whether the episode has ended.
+    """
+
+    episode: Episode
+    reward: float
+    done: bool
+
+
+class DecisionProblem:
+    """Queries with their shortlists, and the rules of choosing.
+
+    Args:
+        shortlists: One for each query number.
+        scorer: Says what selections are worth.
+        config: The rules.
+
+    Raises:
+        EmptyPoolError: When there is no query.
+        UsageError: When a shortlist is longer than the number of candidate actions.
+    """
+
+    def __init__(self, shortlists: Sequence[Shortlist], scorer: PotentialScorer, config: DecisionConfig) -> None:
+        if not shortlists:
+            raise EmptyPoolError("there is no query to choose for", expected="at least one", remedy="Supply queries.")
+        longest = max(map(len, shortlists))
+        if longest > config.size:
+            raise UsageError(
+                f"a shortlist has {longest} candidates",
+                expected=f"at most {config.size}, the number of candidate actions",
+                remedy="Raise the shortlist size.",
+            )
+        self.shortlists = shortlists
+        self.scorer = scorer
+        self.config = config
+
+    @property
+    def width(self) -> int:
+        """D, the length of an embedding."""
+        return len(self.shortlists[0].query)
+
+    def start(self, queries: Sequence[int]) -> list[Episode]:
+        """Starts episodes with no demonstration.
+
+        Args:
+            queries: N query numbers.
+
+        Returns:
+            N episodes.
+        """
+        return [Episode(query, (), float(self._zero_shot[query])) for query in queries]
+
+    @cached_property
+    def _zero_shot(self) -> npt.NDArray[np.float64]:
+        """What no demonstration is worth, for all queries: one call to the scorer, once."""
+        return self._potentials([Episode(query) for query in range(len(self.shortlists))])
+
+    def observe(self, episode: Episode) -> Observation:
+        """Describes a state; see `selector.learned.observation.observe`.
+
+        Args:
+            episode: The state.
+
+        Returns:
+            The observation.
+        """
+        config = self.config
+        shortlist = self.shortlists[episode.query]
+        return observe(shortlist, episode.chosen, size=config.size, horizon=config.shots, may_stop=config.may_stop)
+
+    def mask(self, episode: Episode) -> npt.NDArray[np.bool_]:
+        """Tells which actions are valid.
+
+        Args:
+            episode: The state.
+
+        Returns:
+            (K + 1,) bool; the last is STOP.
+        """
+        config = self.config
+        shortlist = self.shortlists[episode.query]
+        return valid_actions(
+            shortlist, episode.chosen, size=config.size, horizon=config.shots, may_stop=config.may_stop
+        )
+
+    def selection(self, episode: Episode) -> Selection:
+        """Gives the demonstrations chosen so far.
+
+        Args:
+            episode: The state.
+
+        Returns:
+            Pool positions in prompt order: the last choice stands next to the query.
+        """
+        indices = self.shortlists[episode.query].indices
+        return Selection.of(*(indices[place] for place in episode.chosen))
+
+    def step(self, episodes: Sequence[Episode], actions: Sequence[int]) -> list[Outcome]:
+        """Lets every episode take its action, with one call to the scorer for all of them.
+
+        Args:
+            episodes: N states.
+            actions: N actions; 0 to K - 1 appends that candidate, K stops.
+
+        Returns:
+            N outcomes.
+
+        Raises:
+            ShotsmithError: When an action is not valid in its state.
+        """
+        moved = [self._moved(episode, action) for episode, action in zip(episodes, actions, strict=True)]
+        paid = [number for number, (_, done, changed) in enumerate(moved) if (changed and self.config.dense) or done]
+        values = self._potentials([moved[number][0] for number in paid])
+        potentials = dict(zip(paid, values, strict=True))
+        outcomes = []
+        for number, (episode, done, _) in enumerate(moved):
+            before = episodes[number].potential
+            now = float(potentials.get(number, before))
+            outcomes.append(Outcome(Episode(episode.query, episode.chosen, now), now - before, done))
+        return outcomes
+
+    def _moved(self, episode: Episode, action: int) -> tuple[Episode, bool, bool]:
+        """The state behind an action, whether it is the last, and whether the demonstrations changed."""
+        mask = self.mask(episode)
+        if not 0 <= action < len(mask) or not mask[action]:
+            raise ShotsmithError(
+                f"action {action} is not valid after the choices {list(episode.chosen)}",
+                expected=f"one of {np.flatnonzero(mask).tolist()}",
+                remedy="Choose by action_masks().",
+            )
+        if action == self.config.size:
+            return episode, True, False
+        chosen = (*episode.chosen, action)
+        moved = Episode(episode.query, chosen, episode.potential)
+        full = len(chosen) == min(self.config.shots, len(self.shortlists[episode.query]))
+        return moved, full, True
+
+    def _potentials(self, episodes: Sequence[Episode]) -> npt.NDArray[np.float64]:
+        if not episodes:
+            return np.zeros(0)
+        return self.scorer.potentials(
+            [episode.query for episode in episodes], [self.selection(episode) for episode in episodes]
+        )

@@ -1,0 +1,126 @@
+"""Many copies of the per-query environment that step with one language-model batch.
+
+Copies that end start anew within the same step (Gymnasium's same-step autoreset): the observation returned is the new
+episode's first, the ended one's last stands in the information.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
+
+from envs.demonstrations import observation_space
+from envs.dynamics import DecisionProblem, Episode
+from selector.learned.observation import Observation
+
+
+class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.int64], Any]):
+    """N copies over one decision problem; see `envs.demonstrations.DemoSelectionEnv` for the MDP.
+
+    Args:
+        problem: The decision problem.
+        copies: N.
+    """
+
+    def __init__(self, problem: DecisionProblem, copies: int) -> None:
+        self.problem = problem
+        self.num_envs = copies
+        self.metadata = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
+        self.single_observation_space = observation_space(problem)
+        self.single_action_space = spaces.Discrete(problem.config.size + 1)
+        self.observation_space = batch_space(self.single_observation_space, copies)
+        self.action_space = batch_space(self.single_action_space, copies)
+        self.episodes: list[Episode] = []
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts N episodes.
+
+        Args:
+            seed: One seed for the draw of all queries; of a list the first counts.
+            options: Not used.
+
+        Returns:
+            Observations with a first axis of N, and the information.
+        """
+        del options
+        if seed is not None:
+            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(
+                seed[0] if isinstance(seed, list) else seed
+            )
+        self.episodes = self._fresh(self.num_envs)
+        return self.observations(), self._information()
+
+    def step(
+        self, actions: npt.NDArray[np.int64]
+    ) -> tuple[Observation, npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]]:
+        """Steps all copies with one call to the scorer.
+
+        Args:
+            actions: (N,) actions.
+
+        Returns:
+            Observations, rewards (N,), terminated (N,), truncated (N,) and information; of copies that ended,
+            `final_observation`, `final_selection` and `final_potential` with mask `_final_observation`.
+
+        Raises:
+            ShotsmithError: When an action is not valid.
+        """
+        outcomes = self.problem.step(self.episodes, [int(action) for action in actions])
+        done = np.array([outcome.done for outcome in outcomes])
+        information: dict[str, Any] = {}
+        if done.any():
+            last = [outcome.episode for outcome in outcomes]
+            information = {
+                "final_observation": np.array(
+                    [self.problem.observe(episode) if over else None for episode, over in zip(last, done, strict=True)],
+                    dtype=object,
+                ),
+                "final_selection": [self.problem.selection(episode).indices for episode in last],
+                "final_potential": np.array([episode.potential for episode in last]),
+                "_final_observation": done,
+            }
+        fresh = iter(self._fresh(int(done.sum())))
+        self.episodes = [next(fresh) if outcome.done else outcome.episode for outcome in outcomes]
+        rewards = np.array([outcome.reward for outcome in outcomes])
+        return self.observations(), rewards, done, np.zeros_like(done), self._information() | information
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Tells which actions are valid in each copy.
+
+        Returns:
+            (N, K + 1) bool.
+        """
+        return np.stack([self.problem.mask(episode) for episode in self.episodes])
+
+    def observations(self) -> Observation:
+        """Describes all copies.
+
+        Returns:
+            The arrays of one observation, each with a first axis of N.
+        """
+        states = [self.problem.observe(episode) for episode in self.episodes]
+        return {name: np.stack([state[name] for state in states]) for name in states[0]}
+
+    def restore(self, episodes: Sequence[Episode], random_state: dict[str, Any]) -> None:
+        """Puts all copies back into states of before.
+
+        Args:
+            episodes: N states, as `episodes` held them.
+            random_state: Of the generator that draws queries, as `np_random.bit_generator.state` gave it.
+        """
+        self.episodes = list(episodes)
+        self.np_random.bit_generator.state = random_state
+
+    def _fresh(self, count: int) -> list[Episode]:
+        return self.problem.start([int(n) for n in self.np_random.integers(len(self.problem.shortlists), size=count)])
+
+    def _information(self) -> dict[str, Any]:
+        return {"query": np.array([episode.query for episode in self.episodes])}

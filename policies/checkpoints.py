@@ -1,0 +1,124 @@
+"""Training state on disk as safetensors and JSON: weights, optimizer, random generators, environment, counters.
+
+A checkpoint is written beside its place and renamed, so a kill leaves the one before. From a checkpoint training goes
+on exactly as if it had not stopped. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from sb3_contrib import MaskablePPO
+
+from envs.dynamics import Episode
+from policies.vectorised import MaskedVecEnv
+from selector.errors import ArtifactError
+
+PREFIX = "step-"
+
+
+def save_checkpoint(folder: Path, model: MaskablePPO, *, extra: dict[str, Any]) -> None:
+    """Writes the state between two rollouts and deletes older checkpoints.
+
+    Args:
+        folder: Where checkpoints of the run lie.
+        model: The learner; its environment is a `MaskedVecEnv`.
+        extra: What else to keep; what JSON can write.
+    """
+    place = folder / f"{PREFIX}{model.num_timesteps:09d}"
+    scratch = folder / f".{place.name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.policy.state_dict().items()},
+        scratch / "policy.safetensors",
+    )
+    optimizer = model.policy.optimizer.state_dict()["state"]
+    flat = {f"{number}.{name}": tensor for number, state in optimizer.items() for name, tensor in state.items()}
+    save_file(flat, scratch / "optimizer.safetensors")
+    # stable-baselines3 shuffles minibatches with numpy's global generator, so its state belongs to the training state.
+    _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    generators = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64))}
+    save_file(generators, scratch / "generators.safetensors")
+    environment = model.get_env()
+    assert isinstance(environment, MaskedVecEnv)
+    state = {
+        "steps": model.num_timesteps,
+        "updates": model._n_updates,
+        "numpy": [int(position), int(has_gauss), float(cached)],
+        "episodes": [asdict(episode) for episode in environment.copies.episodes],
+        "queries": environment.copies.np_random.bit_generator.state,
+        "episode_starts": [bool(start) for start in model._last_episode_starts],
+        "extra": extra,
+    }
+    (scratch / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    shutil.rmtree(place, ignore_errors=True)
+    scratch.rename(place)
+    for older in sorted(folder.glob(f"{PREFIX}*"))[:-1]:
+        shutil.rmtree(older)
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Finds the newest checkpoint.
+
+    Args:
+        folder: Where checkpoints of the run lie.
+
+    Returns:
+        Its folder, or None when there is none.
+    """
+    return max(folder.glob(f"{PREFIX}*"), default=None)
+
+
+def restore_checkpoint(place: Path, model: MaskablePPO) -> dict[str, Any]:
+    """Puts a freshly made learner into the state of a checkpoint.
+
+    Args:
+        place: The checkpoint.
+        model: A learner of the same configuration, whose environment has been reset.
+
+    Returns:
+        What was kept as `extra`.
+
+    Raises:
+        ArtifactError: When the checkpoint is damaged.
+    """
+    try:
+        state = json.loads((place / "state.json").read_text(encoding="utf-8"))
+        model.policy.load_state_dict(load_file(place / "policy.safetensors"))
+        flat = load_file(place / "optimizer.safetensors")
+        generators = load_file(place / "generators.safetensors")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(
+            f"checkpoint {place} is damaged ({str(error).splitlines()[0]})",
+            expected="a checkpoint written by train-policy",
+            remedy="Delete it, or start afresh with --no-resume.",
+        ) from error
+    optimizer = model.policy.optimizer
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in flat.items():
+        number, _, name = key.partition(".")
+        moments.setdefault(int(number), {})[name] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    torch.set_rng_state(generators["torch"])
+    position, has_gauss, cached = state["numpy"]
+    keys = generators["numpy"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", keys, position, has_gauss, cached))  # noqa: NPY002
+    environment = model.get_env()
+    assert isinstance(environment, MaskedVecEnv)
+    episodes = [Episode(entry["query"], tuple(entry["chosen"]), entry["potential"]) for entry in state["episodes"]]
+    environment.copies.restore(episodes, state["queries"])
+    model.num_timesteps = state["steps"]
+    model._n_updates = state["updates"]
+    model._last_obs = environment.copies.observations()
+    model._last_episode_starts = np.array(state["episode_starts"])
+    extra: dict[str, Any] = state["extra"]
+    return extra

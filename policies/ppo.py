@@ -1,0 +1,265 @@
+"""Masked PPO over the per-query problem (Schulman et al., 2017; Huang & Ontanon, 2022, for the masks).
+
+Training goes on after a kill exactly as if it had not stopped, keeps the weights that do best on dev, and logs to
+TensorBoard and metrics.jsonl. It is told a decision problem and does not know where rewards come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sb3_contrib import MaskablePPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+
+from envs.dynamics import DecisionConfig, DecisionProblem
+from envs.vector import VectorDemoSelection
+from policies.checkpoints import latest_checkpoint, restore_checkpoint, save_checkpoint
+from policies.pointer import PointerPolicy
+from policies.runs import Provenance, open_run, run_content, save_best
+from policies.vectorised import MaskedVecEnv
+from selector.errors import UsageError
+from selector.learned.network import PointerNetworkConfig
+from selector.learned.observation import FEATURES, Observation
+from selector.progress import SILENT, Progress
+from selector.strategies.learned import greedy_rollout
+
+PARITY_QUERIES = 16
+
+
+@dataclass(frozen=True)
+class PolicyTrainingConfig:
+    """How a policy is trained.
+
+    Attributes:
+        shots: H, demonstrations in a prompt.
+        shortlist_size: K, candidates offered for each query.
+        total_steps: Environment steps in all.
+        copies: Environments that step together, one language-model batch a step.
+        rollout_steps: Steps of each copy between two updates.
+        batch_size: Steps in a minibatch.
+        epochs: Passes over a rollout.
+        learning_rate: Of Adam.
+        entropy_coefficient: Weight of the entropy bonus, which keeps the policy from collapsing.
+        clip_range: Of the PPO ratio.
+        gae_lambda: Of generalised advantage estimation; the discount is 1.
+        reward: "logprob", "probability" or "accuracy".
+        dense: Whether every step is rewarded; else the last with all of it, at a fraction of the cost.
+        may_stop: Whether the policy may choose fewer demonstrations.
+        evaluate_every: Updates between two evaluations on dev.
+        hidden: Width of the network.
+        similarity_weight: How strongly the untrained policy follows the retriever, nats per unit of cosine.
+        seed: Seeds everything.
+    """
+
+    shots: int = 4
+    shortlist_size: int = 16
+    total_steps: int = 4096
+    copies: int = 16
+    rollout_steps: int = 16
+    batch_size: int = 64
+    epochs: int = 4
+    learning_rate: float = 1e-3
+    entropy_coefficient: float = 0.01
+    clip_range: float = 0.2
+    gae_lambda: float = 0.95
+    reward: str = "logprob"
+    dense: bool = True
+    may_stop: bool = False
+    evaluate_every: int = 4
+    hidden: int = 64
+    similarity_weight: float = 10.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.copies * self.rollout_steps % self.batch_size or self.total_steps < 1:
+            raise UsageError(
+                f"{self.copies} copies of {self.rollout_steps} steps do not divide into batches of {self.batch_size}",
+                expected="copies x rollout_steps to be a multiple of batch_size, and at least one step",
+                remedy="Choose other numbers.",
+            )
+
+    def decision(self) -> DecisionConfig:
+        """Gives the rules of the environment.
+
+        Returns:
+            The rules.
+        """
+        return DecisionConfig(shots=self.shots, size=self.shortlist_size, may_stop=self.may_stop, dense=self.dense)
+
+
+def train_policy(
+    problem: DecisionProblem,
+    dev: DecisionProblem,
+    *,
+    out: Path,
+    config: PolicyTrainingConfig,
+    provenance: Provenance,
+    resume: bool = True,
+    progress: Progress = SILENT,
+) -> Path:
+    """Trains a policy, or goes on with one.
+
+    Args:
+        problem: The queries it is rewarded on.
+        dev: The queries on which its best weights are chosen; same rules.
+        out: The run folder.
+        config: How to train.
+        provenance: What it is trained on, for the artifact.
+        resume: Whether to go on with what the folder holds.
+        progress: Shows environment steps.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UsageError: When the folder holds another run.
+        KeyboardInterrupt: When interrupted; the last checkpoint stays and training can go on from it.
+    """
+    network = PointerNetworkConfig(
+        width=problem.width,
+        features=len(FEATURES),
+        hidden=config.hidden,
+        similarity_weight=config.similarity_weight,
+    )
+    resumed = open_run(out, run_content(config, provenance, network, data_fingerprint(problem, dev)), resume=resume)
+    place = latest_checkpoint(out / "checkpoints") if resumed else None
+    model = _learner(problem, config, network)
+    model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
+    with progress.track(f"train policy, {config.shots} shots", config.total_steps) as advance:
+        keeper = _Keeper(dev, out=out, config=config, place=place, advance=advance)
+        model.learn(config.total_steps, callback=keeper)
+    model.logger.close()
+    return out
+
+
+def evaluate_on(problem: DecisionProblem, network: Any) -> float:
+    """Measures greedy choices.
+
+    Args:
+        problem: Queries and what their selections are worth.
+        network: The policy.
+
+    Returns:
+        The mean potential of the prompts chosen.
+    """
+    config = problem.config
+    selections = greedy_rollout(
+        network, problem.shortlists, size=config.size, horizon=config.shots, may_stop=config.may_stop
+    )
+    return float(problem.scorer.potentials(range(len(selections)), selections).mean())
+
+
+def data_fingerprint(*problems: DecisionProblem) -> str:
+    """Identifies the queries that a run is trained and judged on.
+
+    Args:
+        *problems: The problems.
+
+    Returns:
+        A sha256 over embeddings and candidates, hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for problem in problems:
+        for shortlist in problem.shortlists:
+            digest.update(np.array(shortlist.indices, dtype=np.int64).tobytes())
+            digest.update(shortlist.query.tobytes())
+    return digest.hexdigest()
+
+
+def _learner(problem: DecisionProblem, config: PolicyTrainingConfig, network: PointerNetworkConfig) -> MaskablePPO:
+    return MaskablePPO(
+        PointerPolicy,
+        MaskedVecEnv(VectorDemoSelection(problem, config.copies)),
+        policy_kwargs={"network": network},
+        n_steps=config.rollout_steps,
+        batch_size=config.batch_size,
+        n_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        ent_coef=config.entropy_coefficient,
+        clip_range=config.clip_range,
+        gae_lambda=config.gae_lambda,
+        gamma=1.0,
+        seed=config.seed,
+        device="cpu",
+    )
+
+
+class _Keeper(BaseCallback):
+    """Between rollouts: evaluates, keeps the best weights and the newest state; moves the bar."""
+
+    def __init__(
+        self,
+        dev: DecisionProblem,
+        *,
+        out: Path,
+        config: PolicyTrainingConfig,
+        place: Path | None,
+        advance: Callable[[int], None],
+    ) -> None:
+        super().__init__()
+        self._dev = dev
+        self._out = out
+        self._config = config
+        self._place = place
+        self._advance = advance
+        self._best = -np.inf
+        self._rollouts = 0
+        self._started = time.monotonic()
+
+    def _on_training_start(self) -> None:
+        if self._place is None:
+            return
+        extra = restore_checkpoint(self._place, self.model)
+        self._best, self._rollouts = extra["best"], extra["rollouts"]
+        self._advance(self.model.num_timesteps)
+        # The checkpoint was taken behind this boundary's evaluation, which is not repeated.
+        self._rollouts -= 1
+        self._skip = True
+
+    def _on_rollout_start(self) -> None:
+        self._rollouts += 1
+        if getattr(self, "_skip", False):
+            self._skip = False
+            return
+        if (self._rollouts - 1) % self._config.evaluate_every == 0:
+            self._evaluate()
+        self._checkpoint()
+
+    def _on_step(self) -> bool:
+        self._advance(self._config.copies)
+        return True
+
+    def _on_training_end(self) -> None:
+        self._rollouts += 1
+        self._evaluate()
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        save_checkpoint(
+            self._out / "checkpoints", self.model, extra={"best": float(self._best), "rollouts": self._rollouts}
+        )
+
+    def _evaluate(self) -> None:
+        value = evaluate_on(self._dev, self.model.policy.network)
+        metrics = {"dev_potential": value}
+        self.logger.record("dev/potential", value)
+        self.logger.dump(self.model.num_timesteps)
+        line = {"steps": self.model.num_timesteps, **metrics, "seconds": round(time.monotonic() - self._started, 1)}
+        with (self._out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if value > self._best:
+            self._best = value
+            save_best(self._out, self.model.policy.network, self._parity(), {**metrics, "steps": line["steps"]})
+
+    def _parity(self) -> Observation:
+        states = [self._dev.observe(episode) for episode in self._dev.start(range(len(self._dev.shortlists)))]
+        shown = states[:PARITY_QUERIES]
+        return {name: np.stack([state[name] for state in shown]) for name in shown[0]}

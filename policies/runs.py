@@ -1,0 +1,192 @@
+"""The run folder of a policy: what it was trained on and with, its metrics, its best weights.
+
+run.json        configuration, provenance and network sizes; written first, compared on resume
+metrics.jsonl   one line for each evaluation on dev
+checkpoints/    the newest training state
+best/           weights of the best evaluation, and observations with their scores for the parity check
+tensorboard/    curves
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from selector.errors import ArtifactError, UsageError
+from selector.learned.network import PointerNetwork, PointerNetworkConfig
+from selector.learned.observation import Observation
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a policy was trained on.
+
+    Attributes:
+        encoder: The encoder's name, or the folder of a trained retriever.
+        labelled_demonstrations: Whether demonstrations are embedded with their label.
+        fingerprints: Of "pool", "template", "encoder" and "language model".
+    """
+
+    encoder: str
+    labelled_demonstrations: bool
+    fingerprints: Mapping[str, str]
+
+
+def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
+    """Makes a run folder, or finds the one that is there.
+
+    Args:
+        out: The folder.
+        content: What makes the run what it is; what JSON can write.
+        resume: Whether an unfinished run in the folder is continued; else it is deleted.
+
+    Returns:
+        Whether a run is continued.
+
+    Raises:
+        UsageError: When the folder holds another run, or files that are no run.
+    """
+    path = out / RUN_FILE
+    content = json.loads(json.dumps(content))
+    if out.exists() and not path.is_file() and any(out.iterdir()):
+        raise UsageError(f"{out} holds other files", expected="a run folder or nothing", remedy="Choose another --out.")
+    if path.is_file() and resume:
+        there = read_run(out)
+        if there == content:
+            return True
+        changed = sorted(name for name in content["config"] if there["config"].get(name) != content["config"][name])
+        raise UsageError(
+            f"{out} holds a run with other settings or data ({', '.join(changed) or 'provenance'})",
+            expected="the same settings and data to go on with it",
+            remedy="Choose another --out, or pass --no-resume to start afresh.",
+        )
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return False
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """Reads what a run is.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The content given to `open_run`.
+
+    Raises:
+        ArtifactError: When the folder is no run.
+    """
+    try:
+        content: dict[str, Any] = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+        content["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{run} is no run folder ({type(error).__name__})",
+            expected="a folder written by `shotsmith train-policy`",
+            remedy="Check the path or train again.",
+        ) from error
+    return content
+
+
+def save_best(run: Path, network: PointerNetwork, parity: Observation, metrics: Mapping[str, float]) -> None:
+    """Keeps the best weights so far, and what they answer to some observations.
+
+    Args:
+        run: The run folder.
+        network: The network.
+        parity: Observations with a batch axis.
+        metrics: What was measured on dev.
+    """
+    scratch, place = run / ".best", run / "best"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    batch = {name: torch.from_numpy(array) for name, array in parity.items()}
+    with torch.inference_mode():
+        logits = network(batch)[0]
+    save_file(
+        {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, scratch / "policy.safetensors"
+    )
+    save_file({**batch, "logits": logits.clone()}, scratch / "parity.safetensors")
+    (scratch / "metrics.json").write_text(json.dumps(dict(metrics)), encoding="utf-8")
+    shutil.rmtree(place, ignore_errors=True)
+    scratch.rename(place)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best weights of a run.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        parity: Observations with a batch axis, and under "logits" what the training process answered.
+        metrics: What was measured on dev.
+    """
+
+    network: PointerNetwork
+    parity: Mapping[str, torch.Tensor]
+    metrics: Mapping[str, float]
+
+
+def read_best(run: Path) -> Best:
+    """Reads the best weights of a run.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        Network, parity observations and metrics.
+
+    Raises:
+        ArtifactError: When the run has not been evaluated yet.
+    """
+    content, place = read_run(run), run / "best"
+    if not place.is_dir():
+        raise ArtifactError(f"{run} has no best/ folder", expected="an evaluated run", remedy="Let it train longer.")
+    network = PointerNetwork(PointerNetworkConfig(**content["network"]))
+    network.load_state_dict(load_file(place / "policy.safetensors"))
+    metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+    return Best(network.eval(), load_file(place / "parity.safetensors"), metrics)
+
+
+def provenance_of(content: Mapping[str, Any]) -> Provenance:
+    """Reads the provenance out of a run's content.
+
+    Args:
+        content: From `read_run`.
+
+    Returns:
+        The provenance.
+    """
+    return Provenance(**content["provenance"])
+
+
+def run_content(config: Any, provenance: Provenance, network: PointerNetworkConfig, data: str) -> dict[str, Any]:
+    """Puts together what makes a run what it is.
+
+    Args:
+        config: A configuration dataclass.
+        provenance: What it is trained on.
+        network: The sizes of its network.
+        data: A fingerprint of the queries and their shortlists.
+
+    Returns:
+        The content for `open_run`.
+    """
+    return {
+        "kind": "policy-run",
+        "config": asdict(config),
+        "provenance": asdict(provenance),
+        "network": asdict(network),
+        "data": data,
+    }
