@@ -1,0 +1,190 @@
+"""Mining: which demonstrations help the language model with which query (Rubin, Herzig & Berant, NAACL 2022).
+
+Candidates are recalled by selectors, which leave out the query and its duplicates, and scored one-shot by the
+inference engine. What is learned from the scores is `policies.epr`'s work; this module changes no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from policies.mined import MINED_FILE, Candidate, MinedQuery, MiningHeader, append_mined, open_mined
+from selector.data.pool import Pool
+from selector.errors import TooFewExamplesError, UsageError
+from selector.inference.engine import InferenceEngine
+from selector.progress import SILENT, Progress
+from selector.strategies.base import Selector
+from selector.types import Example, Selection
+
+PAIRS_PER_CALL = 160  # (query, candidate) pairs in a language-model call: seconds on a CPU, and lost at most by a kill
+
+
+@dataclass(frozen=True)
+class MiningConfig:
+    """How candidates are mined.
+
+    Attributes:
+        candidates: L, how many are scored for each query; at least 2.
+        query_limit: Mine this many queries at most; a later run with a higher limit goes on where this one ended.
+        seed: Seeds the order in which queries are mined, so that any number of them is a fair sample.
+    """
+
+    candidates: int = 20
+    query_limit: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.candidates < 2 or (self.query_limit is not None and self.query_limit < 1) or self.seed < 0:
+            raise UsageError(
+                f"mining is set to {self}",
+                expected="candidates of 2 or more, a query limit of 1 or more, a seed of 0 or more",
+                remedy="Correct the setting.",
+            )
+
+
+def mine(
+    engine: InferenceEngine,
+    queries: Sequence[Example],
+    *,
+    recall: Selector | Sequence[Selector],
+    config: MiningConfig | None = None,
+    out: Path,
+    resume: bool = True,
+    progress: Progress = SILENT,
+) -> Path:
+    """Scores candidate demonstrations for labelled queries, one-shot, and writes them best first.
+
+    The score of candidate c for query q with gold label y is log P(y | c, q), normalised over the labels. Training
+    takes the top of each list as positives and its bottom as hard negatives; see `policies.contrastive`. A candidate
+    that does not fit into the context window beside the query is left out.
+
+    Args:
+        engine: Scores; candidates are positions in its pool.
+        queries: Labelled queries, normally the members of the pool.
+        recall: Recalls L candidates for each query; of several selectors their best ones are taken in turn.
+        config: The settings; the defaults when None.
+        out: The folder for mined.jsonl and mining.json; made when missing.
+        resume: Whether queries that are already in the folder are kept; else they are discarded.
+        progress: Shows how many queries are done.
+
+    Returns:
+        The path of mined.jsonl.
+
+    Raises:
+        EmptyPoolError: When there is no query.
+        InvalidExampleError: When a query has no label, its uid occurs twice or it lacks a field of the template.
+        UnknownLabelError: When a query's label has no verbalizer.
+        TooFewExamplesError: When a query has fewer than L candidates.
+        PromptTooLongError: When a query does not fit into the context window; nothing has been scored by then.
+        DataFileError: When the folder holds candidates mined with other settings.
+        DiskFullError: When the disk is full; finished queries are kept.
+    """
+    config = config or MiningConfig()
+    selectors = tuple(recall) if isinstance(recall, Sequence) else (recall,)
+    asked = Pool(queries)
+    order = np.random.default_rng(config.seed).permutation(len(asked))[: config.query_limit]
+    planned = [asked[int(position)] for position in order]
+    _check(engine, planned, config.candidates)
+    done = {mined.query.uid for mined in open_mined(out, _header(engine, asked, selectors, config), resume=resume)}
+    remaining = [query for query in planned if query.uid not in done]
+    size = max(1, PAIRS_PER_CALL // config.candidates)
+    with progress.track("Mining candidates", len(planned)) as advance:
+        advance(len(planned) - len(remaining))
+        for start in range(0, len(remaining), size):
+            chunk = remaining[start : start + size]
+            append_mined(out / MINED_FILE, score_candidates(engine, chunk, recalled(selectors, chunk, config.candidates)))
+            advance(len(chunk))
+    return out / MINED_FILE
+
+
+def recalled(selectors: Sequence[Selector], queries: Sequence[Example], count: int) -> list[list[int]]:
+    """Recalls distinct candidates, taking the best that each selector has left in turn.
+
+    Args:
+        selectors: At least one.
+        queries: N queries.
+        count: L, candidates for each query.
+
+    Returns:
+        N lists of L pool positions, best first.
+
+    Raises:
+        UsageError: When there is no selector.
+        TooFewExamplesError: When a query has fewer than L candidates.
+    """
+    if not selectors:
+        raise UsageError("no selector recalls candidates", expected="at least one", remedy="Pass a selector.")
+    by_selector = [selector.select(queries, count) for selector in selectors]
+    # A selection's last index is its best; dict.fromkeys keeps the first of each position.
+    in_turn = (
+        dict.fromkeys(position for rank in zip(*(reversed(one.indices) for one in chosen), strict=True) for position in rank)
+        for chosen in zip(*by_selector, strict=True)
+    )
+    return [list(positions)[:count] for positions in in_turn]
+
+
+def score_candidates(
+    engine: InferenceEngine, queries: Sequence[Example], candidates: Sequence[Sequence[int]]
+) -> list[MinedQuery]:
+    """Scores every candidate of every query in one engine call.
+
+    Args:
+        engine: The engine.
+        queries: N labelled queries.
+        candidates: N lists of pool positions, best recalled first.
+
+    Returns:
+        N mined queries, their candidates by falling score; of equal scores in the order given.
+    """
+    pairs = [
+        (number, query, position)
+        for number, (query, positions) in enumerate(zip(queries, candidates, strict=True))
+        for position in positions
+    ]
+    fitted = engine.fit([query for _, query, _ in pairs], [Selection.of(position) for _, _, position in pairs])
+    # Without its demonstration a prompt would get the zero-shot score, which says nothing of the candidate.
+    shown = [(pair, selection) for pair, selection in zip(pairs, fitted, strict=True) if selection.indices]
+    scores = engine.gold_logprobs([query for (_, query, _), _ in shown], [selection for _, selection in shown])
+    scored: list[list[Candidate]] = [[] for _ in queries]
+    for ((number, _, position), _), score in zip(shown, scores, strict=True):
+        scored[number].append(Candidate(position, engine.pool[position].uid, round(float(score), 6)))
+    return [
+        MinedQuery(query, tuple(sorted(found, key=lambda candidate: -candidate.score)))
+        for query, found in zip(queries, scored, strict=True)
+    ]
+
+
+def _check(engine: InferenceEngine, queries: Sequence[Example], candidates: int) -> None:
+    """Finds bad queries before hours of scoring, not in their midst."""
+    for query in queries:
+        engine.template.check(query)
+    engine.fit(queries, [Selection.of()] * len(queries))
+    available = len(engine.pool) - max(len(engine.pool.duplicates_of(query)) for query in queries)
+    if available < candidates:
+        raise TooFewExamplesError(available=available, wanted=candidates, what="candidates")
+
+
+def _header(
+    engine: InferenceEngine, queries: Pool, selectors: Sequence[Selector], config: MiningConfig
+) -> MiningHeader:
+    return MiningHeader(
+        pool=engine.pool.fingerprint,
+        queries=queries.fingerprint,
+        template=engine.template.fingerprint,
+        lm=engine.lm.fingerprint,
+        scoring=engine.scoring,
+        calibration=engine.calibration,
+        recall=tuple(_named(selector) for selector in selectors),
+        candidates=config.candidates,
+        seed=config.seed,
+    )
+
+
+def _named(selector: Selector) -> str:
+    """The kind of a selector and, where it has one, its encoder."""
+    encoder = getattr(selector, "encoder", None)
+    return type(selector).__name__ + (f":{encoder.fingerprint[:24]}" if encoder is not None else "")
