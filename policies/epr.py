@@ -1,28 +1,29 @@
-"""Trains the EPR retriever on mined candidates (Rubin et al., 2022) with sentence-transformers.
+"""Trains the EPR retriever: a dual encoder that ranks demonstrations as the language model would (Rubin et al., 2022).
 
-One encoder embeds queries (input) and demonstrations (input and label). Each row is a query, one of its positives and
-one of its hard negatives; the other rows of a batch are negatives too. The result is a folder that any
-sentence-transformers user can load, with a card of ours beside it.
+One encoder embeds queries (their input fields) and demonstrations (input fields and label). As published, each row has
+a random positive from the top of the mined list, a random hard negative from its bottom, and in-batch negatives. Two
+things differ: the encoder is shared and starts from a sentence encoder, and similarities are scaled cosines, so that
+the result serves wherever a sentence encoder does. No language model is needed here.
 """
 
 from __future__ import annotations
 
-import random
+import json
 import shutil
 import tempfile
-import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from policies.mining import MinedQuery, read_header, read_mined
+from policies.contrastive import TrainingQuery, plan_batches, split_candidates
+from policies.mined import MINED_FILE, MiningHeader, read_header, read_mined, writing
 from selector.data.assets import find_bundled, is_bundled
 from selector.data.pool import Pool
-from selector.errors import ArtifactMismatchError, DataFileError, ModelLoadError, UsageError
+from selector.errors import ArtifactError, DataFileError, ModelLoadError, UsageError
 from selector.progress import SILENT, Progress
 from selector.prompting.embedding_text import input_text, labelled_text
 from selector.retrieval.encoder import SentenceEncoder, TextEncoder, weights_fingerprint
@@ -30,42 +31,45 @@ from selector.strategies.dense import NearestSelector
 from selector.strategies.retriever import CARD_FILE, RetrieverCard, write_retriever_card
 from selector.types import Example
 
-VOTERS = 8  # retrieved demonstrations whose labels vote, to judge a retriever without a language model
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+VOTERS = 8  # retrieved demonstrations whose labels vote for a dev query
 
 
 @dataclass(frozen=True)
 class RetrieverTrainingConfig:
-    """How a retriever is trained.
+    """How the retriever is trained.
 
     Attributes:
-        epochs: Passes over the rows.
-        batch_size: Rows in a batch.
-        learning_rate: Peak learning rate of AdamW.
-        warmup: Share of the steps in which the learning rate rises.
-        positives: How many of a query's best candidates are positives; one row is made for each.
-        negatives: How many of its worst are hard negatives; each row gets a random one.
-        scale: Inverse temperature of the contrastive loss.
-        max_seq_length: Tokens to which texts are cut.
-        seed: Seeds rows, shuffling and dropout.
+        epochs: Rows drawn for each mined query.
+        batch_size: The most rows in a batch; at least 2.
+        learning_rate: Peak learning rate.
+        positives: Candidates at the top of a list that count as good.
+        negatives: Candidates at its bottom that count as bad.
+        scale: Cosine similarities are multiplied by it before the softmax.
+        warmup_ratio: Share of the steps over which the learning rate rises.
+        max_seq_length: Longest text, tokens; None leaves it to the base encoder.
+        seed: Seeds rows, batches and dropout; on a CPU the same seed gives the same weights.
     """
 
     epochs: int = 2
     batch_size: int = 16
     learning_rate: float = 5e-5
-    warmup: float = 0.1
     positives: int = 4
     negatives: int = 5
     scale: float = 20.0
-    max_seq_length: int = 128
+    warmup_ratio: float = 0.1
+    max_seq_length: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.positives, self.negatives) < 1 or self.batch_size < 2:
+        counts = (self.epochs, self.positives, self.negatives, self.batch_size - 1, self.max_seq_length or 1)
+        if min(counts) < 1 or not (self.learning_rate > 0 and self.scale > 0 and 0 <= self.warmup_ratio <= 1):
             raise UsageError(
-                f"epochs {self.epochs}, positives {self.positives}, negatives {self.negatives}, "
-                f"batch size {self.batch_size} were asked for",
-                expected="at least 1 of each and a batch size of at least 2",
-                remedy="Choose other numbers.",
+                f"retriever training is set to {self}",
+                expected="counts of 1 or more, a batch size of 2 or more, positive rates, a warm-up ratio from 0 to 1",
+                remedy="Correct the setting.",
             )
 
 
@@ -74,256 +78,199 @@ def train_retriever(
     pool: Pool,
     *,
     base_encoder: str | Path,
-    config: RetrieverTrainingConfig,
+    config: RetrieverTrainingConfig | None = None,
     out: Path,
-    queries: Sequence[Example] = (),
     dev: Sequence[Example] = (),
     progress: Progress = SILENT,
 ) -> Path:
-    """Trains a retriever.
+    """Trains a retriever on mined candidates.
+
+    Metrics go onto the card: how often a mined positive has its query's label; how often a positive is ranked above a
+    negative of its query; and, with dev examples, how often the vote of the nearest demonstrations' labels is right.
+    The last two are measured before and after training, without a language model.
 
     Args:
-        mined: The folder of `policies.mining.mine`.
+        mined: The mined.jsonl, or its folder; unfinished mining will do.
         pool: The pool that was mined.
-        base_encoder: Where training starts: a bundled name, a folder or a hub id.
-        config: How to train.
-        out: The folder of the retriever; replaced when all is done.
-        queries: Mined queries that are not in the pool.
-        dev: Labelled queries on which the label vote is measured before and after.
-        progress: Shows steps.
+        base_encoder: Where training starts: a bundled name, a sentence-transformers folder or a hub id.
+        config: The settings; the defaults when None.
+        out: The retriever's folder; appears when all is written. A retriever that is there is replaced.
+        dev: Labelled examples outside the pool.
+        progress: Shows the training steps.
 
     Returns:
-        The folder.
+        The folder: `RetrieverSelector.load` and `SentenceTransformer` read it.
 
     Raises:
-        ArtifactMismatchError: When another pool was mined.
-        DataFileError: When nothing usable was mined.
+        DataFileError: When the mined file is missing, damaged, of another pool or holds nothing to learn from.
+        ArtifactError: When something else stands in the folder.
         ModelLoadError: When the base encoder cannot be loaded.
+        ShotsmithError: When training diverges.
+        DiskFullError: When the disk is full; what was in the folder before is kept.
     """
-    header = read_header(mined)
-    fingerprints = header["fingerprints"]
-    if fingerprints["pool"] != pool.fingerprint:
-        raise ArtifactMismatchError(
-            part="pool", artifact=fingerprints["pool"], present=pool.fingerprint, remedy="Mine this pool first."
-        )
-    if out.exists() and any(out.iterdir()) and not (out / CARD_FILE).is_file():
-        raise UsageError(f"{out} holds other files", expected="a retriever or nothing", remedy="Choose another --out.")
-    rows = list(read_mined(mined))
-    known = {example.uid: example for example in (*queries, *pool)}
-    triplets = training_rows(rows, known, config)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        made = Path(scratch) / "retriever"
-        model = _base_model(base_encoder, config)
-        metrics = {"mined_label_agreement": label_agreement(rows, known, config.positives)}
-        if dev:
-            metrics["dev_label_vote_before"] = vote_accuracy(_encoder(model), pool, dev, labelled=True)
-        _fit(model, triplets, config=config, out=made, progress=progress)
-        if dev:
-            metrics["dev_label_vote_after"] = vote_accuracy(_encoder(model), pool, dev, labelled=True)
-        model.save(str(made), create_model_card=False)
-        card = RetrieverCard(
-            base_encoder=str(base_encoder),
-            pool_fingerprint=pool.fingerprint,
-            template_fingerprint=fingerprints["template"],
-            lm_fingerprint=fingerprints["language model"],
-            metrics=metrics,
-        )
-        write_retriever_card(made, card)
-        (made / "README.md").write_text(_model_card(card, len(rows), config), encoding="utf-8")
-        shutil.rmtree(out, ignore_errors=True)
-        made.rename(out)
+    config = config or RetrieverTrainingConfig()
+    _require_free(out)
+    header, queries = _training_queries(mined, pool, config)
+    model = _load(base_encoder)
+    if config.max_seq_length is not None:
+        model.max_seq_length = min(config.max_seq_length, model.max_seq_length or config.max_seq_length)
+    metrics = {"mined_queries": float(len(queries)), "mined_positive_label_agreement": _agreement(queries, pool)}
+    metrics |= _measured(_encoder(model, base_encoder), queries, pool, dev, suffix="before")
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            made = Path(scratch) / "retriever"
+            _fit(model, queries, pool, config=config, folder=Path(scratch), progress=progress)
+            metrics |= _measured(_encoder(model, base_encoder), queries, pool, dev, suffix="after")
+            card = RetrieverCard(
+                base_encoder=str(base_encoder),
+                pool_fingerprint=pool.fingerprint,
+                template_fingerprint=header.template,
+                lm_fingerprint=header.lm,
+                metrics=metrics,
+            )
+            _write(model, card, config, made)
+            (Path(scratch) / "tensorboard").rename(made / "tensorboard")
+            if out.exists():
+                shutil.rmtree(out)
+            made.rename(out)
     return out
 
 
-def training_rows(
-    mined: Sequence[MinedQuery], known: dict[str, Example], config: RetrieverTrainingConfig
-) -> list[tuple[str, str, str]]:
-    """Applies the label rule: the best candidates are positives, a random one of the worst is the negative.
+def label_vote_accuracy(encoder: TextEncoder, pool: Pool, queries: Sequence[Example], *, voters: int = VOTERS) -> float:
+    """Measures how often the labels of the nearest demonstrations vote for the gold label.
 
     Args:
-        mined: Mined queries.
-        known: Uid to example.
-        config: How many positives and negatives.
-
-    Returns:
-        Texts of query, positive and negative; a candidate is never both.
-
-    Raises:
-        DataFileError: When no query has both, or a uid is not known.
-    """
-    rng = np.random.default_rng(config.seed)
-    rows = []
-    for query in mined:
-        unknown = [uid for uid in (query.uid, *query.candidates) if uid not in known]
-        if unknown:
-            raise DataFileError(
-                f"the mined uid {unknown[0]!r} is not known", expected="a uid of the pool", remedy="Mine this pool."
-            )
-        half = len(query.candidates) // 2
-        positives = query.candidates[: min(config.positives, half)]
-        negatives = query.candidates[-min(config.negatives, half) :] if half else ()
-        for positive in positives:
-            negative = negatives[int(rng.integers(len(negatives)))]
-            texts = (input_text(known[query.uid]), labelled_text(known[positive]), labelled_text(known[negative]))
-            rows.append(texts)
-    if not rows:
-        raise DataFileError("nothing that was mined can be trained on", expected="candidates", remedy="Mine more.")
-    return rows
-
-
-def label_agreement(mined: Sequence[MinedQuery], known: dict[str, Example], positives: int) -> float:
-    """Measures how many positives bear their query's label.
-
-    Args:
-        mined: Mined queries.
-        known: Uid to example.
-        positives: How many of a query's best candidates count.
+        encoder: Embeds queries, and demonstrations with their label.
+        pool: The pool.
+        queries: Labelled queries; at least one.
+        voters: Demonstrations that vote; fewer in a small pool. A tie goes to the nearest one's label.
 
     Returns:
         The share between 0 and 1.
     """
-    same = [known[uid].label == known[row.uid].label for row in mined for uid in row.candidates[:positives]]
-    return float(np.mean(same)) if same else 0.0
+    available = len(pool) - max(len(pool.duplicates_of(query)) for query in queries)
+    selector = NearestSelector(pool, encoder, labelled_demonstrations=True)
+    hits = 0
+    for query, selection in zip(queries, selector.select(queries, min(voters, available)), strict=True):
+        # Counter keeps the order of first votes, and the best demonstration stands last.
+        votes = Counter(pool[position].label for position in reversed(selection.indices))
+        hits += bool(votes) and votes.most_common(1)[0][0] == query.label
+    return hits / len(queries)
 
 
-def vote_accuracy(encoder: TextEncoder, pool: Pool, queries: Sequence[Example], *, labelled: bool) -> float:
-    """Measures a retriever without a language model: the retrieved labels vote.
+def pair_accuracy(encoder: TextEncoder, pool: Pool, queries: Sequence[TrainingQuery]) -> float:
+    """Measures how often a positive is nearer to its query than a negative.
 
     Args:
-        encoder: The encoder.
-        pool: The pool.
-        queries: Labelled queries.
-        labelled: Whether demonstrations are embedded with their label.
+        encoder: Embeds queries, and demonstrations with their label.
+        pool: What positions refer to.
+        queries: The training queries; at least one.
 
     Returns:
-        The share of queries whose most frequent retrieved label is right.
+        The mean over queries of the share of (positive, negative) pairs ranked rightly.
     """
-    nearest = NearestSelector(pool, encoder, labelled_demonstrations=labelled)
-    selections = nearest.select(queries, min(VOTERS, len(pool) - 1))
-    votes = [Counter(str(pool[index].label) for index in selection.indices[::-1]) for selection in selections]
-    right = [vote.most_common(1)[0][0] == query.label for vote, query in zip(votes, queries, strict=True)]
-    return float(np.mean(right))
+    rows = encoder.encode([labelled_text(example) for example in pool])  # (P, D)
+    anchors = encoder.encode([input_text(query.query) for query in queries])  # (N, D)
+    shares = []
+    for query, anchor in zip(queries, anchors, strict=True):
+        good, bad = rows[list(query.positives)] @ anchor, rows[list(query.negatives)] @ anchor
+        shares.append(float((good[:, None] > bad[None, :]).mean()))
+    return float(np.mean(shares))
 
 
-def _base_model(base_encoder: str | Path, config: RetrieverTrainingConfig) -> Any:
+def _training_queries(
+    mined: Path, pool: Pool, config: RetrieverTrainingConfig
+) -> tuple[MiningHeader, list[TrainingQuery]]:
+    path = mined / MINED_FILE if mined.is_dir() else mined
+    lines, _ = read_mined(path)
+    header = read_header(path.parent)
+    if header.pool != pool.fingerprint:
+        raise DataFileError(
+            f"{path} was mined on a pool with fingerprint {header.pool[:12]}",
+            expected=f"the pool in use, {pool.fingerprint[:12]}",
+            remedy="Use the task that was mined, or mine again.",
+        )
+    splits = (split_candidates(line, positives=config.positives, negatives=config.negatives) for line in lines)
+    queries = [split for split in splits if split is not None]
+    if not queries:
+        raise DataFileError(
+            f"{path} holds {len(lines)} queries and none with a better and a worse candidate",
+            expected="at least one",
+            remedy="Mine more queries, or more candidates for each.",
+        )
+    return header, queries
+
+
+def _require_free(out: Path) -> None:
+    if out.exists() and not (out / CARD_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ArtifactError(f"{out} holds other files", expected="a retriever or nothing", remedy="Choose another --out.")
+
+
+def _load(source: str | Path) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
-    place = find_bundled(str(base_encoder)) if is_bundled(str(base_encoder)) else base_encoder
+    place = find_bundled(str(source)) if is_bundled(str(source)) else source
     try:
-        model = SentenceTransformer(str(place), model_kwargs={"use_safetensors": True})
+        return SentenceTransformer(str(place), model_kwargs={"use_safetensors": True})
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise ModelLoadError(
-            f"base encoder {str(base_encoder)!r} cannot be loaded ({str(error).splitlines()[0]})",
+            f"base encoder {str(source)!r} cannot be loaded ({str(error).splitlines()[0]})",
             expected="a bundled name, a sentence-transformers folder or a hub id",
-            remedy="Check the name, and the network for a hub id.",
+            remedy="Check the name, and the network for a hub id; bundled names work offline.",
         ) from error
-    model.max_seq_length = min(config.max_seq_length, model.max_seq_length or config.max_seq_length)
-    return model
 
 
-def _encoder(model: Any) -> SentenceEncoder:
-    return SentenceEncoder(model, fingerprint=weights_fingerprint(model), source="in training")
+def _encoder(model: SentenceTransformer, source: str | Path) -> SentenceEncoder:
+    """A fresh view of the weights as they are now: an encoder remembers what it has embedded."""
+    return SentenceEncoder(model, fingerprint=weights_fingerprint(model), source=str(source))
 
 
 def _fit(
-    model: Any,
-    triplets: Sequence[tuple[str, str, str]],
+    model: SentenceTransformer,
+    queries: Sequence[TrainingQuery],
+    pool: Pool,
     *,
     config: RetrieverTrainingConfig,
-    out: Path,
+    folder: Path,
     progress: Progress,
 ) -> None:
-    import torch
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+    from policies.fine_tuning import FineTuningConfig, fine_tune
 
-    columns = zip(*triplets, strict=True)
-    data = Dataset.from_dict(dict(zip(("anchor", "positive", "negative"), map(list, columns), strict=True)))
-    state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(out),
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=min(config.batch_size, len(triplets)),
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup,
-        seed=config.seed,
-        data_seed=config.seed,
-        # A text that occurs twice in a batch would be its own negative.
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        logging_steps=5,
-        report_to=[],
-        disable_tqdm=True,
+    batches = plan_batches(
+        queries, pool, epochs=config.epochs, batch_size=config.batch_size, seed=config.seed
     )
-    steps = -(-len(triplets) // arguments.per_device_train_batch_size) * config.epochs
+    texts = [
+        [(input_text(row.query), labelled_text(pool[row.positive]), labelled_text(pool[row.negative])) for row in batch]
+        for batch in batches
+    ]
+    settings = FineTuningConfig(config.learning_rate, config.warmup_ratio, config.scale, config.seed)
+    with progress.track("Training the retriever", len(batches)) as advance:
+        fine_tune(model, texts, config=settings, folder=folder, advance=advance)
+
+
+def _agreement(queries: Sequence[TrainingQuery], pool: Pool) -> float:
+    """How often a positive has its query's label."""
+    agree = [pool[position].label == query.query.label for query in queries for position in query.positives]
+    return float(np.mean(agree))
+
+
+def _measured(
+    encoder: TextEncoder, queries: Sequence[TrainingQuery], pool: Pool, dev: Sequence[Example], *, suffix: str
+) -> dict[str, float]:
+    metrics = {f"mined_pair_accuracy_{suffix}": pair_accuracy(encoder, pool, queries)}
+    labelled = [example for example in dev if example.label is not None]
+    if labelled:
+        metrics[f"dev_label_vote_accuracy_{suffix}"] = label_vote_accuracy(encoder, pool, labelled)
+    return metrics
+
+
+def _write(model: SentenceTransformer, card: RetrieverCard, config: RetrieverTrainingConfig, folder: Path) -> None:
+    from safetensors import SafetensorError
+
     try:
-        with progress.track("train retriever", steps) as advance, warnings.catch_warnings():
-            # The trainer sets up with defaults that torch has deprecated; nothing a user can act on.
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            trainer = SentenceTransformerTrainer(
-                model=model,
-                args=arguments,
-                train_dataset=data,
-                loss=MultipleNegativesRankingLoss(model, scale=config.scale),
-                callbacks=[_callback(advance, out / "tensorboard")],
-            )
-            for unwanted in ("PrinterCallback", "ProgressCallback"):
-                for callback in list(trainer.callback_handler.callbacks):
-                    if type(callback).__name__ == unwanted:
-                        trainer.remove_callback(callback)
-            trainer.train()
-    finally:  # the trainer seeds the global generators; what runs behind it must not notice
-        random.setstate(state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        torch.set_rng_state(torch_state)
-    model.eval()
-
-
-def _callback(advance: Callable[[int], None], folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-    from transformers import TrainerCallback
-
-    class Bars(TrainerCallback):  # type: ignore[misc]
-        """Moves the bar and writes the loss for TensorBoard."""
-
-        def on_train_begin(self, *_: Any, **__: Any) -> None:
-            self.writer = SummaryWriter(str(folder))
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            advance(1)
-
-        def on_log(self, _: Any, state: Any, *__: Any, logs: dict[str, float] | None = None, **___: Any) -> None:
-            for name, value in (logs or {}).items():
-                self.writer.add_scalar(f"retriever/{name}", value, state.global_step)
-
-        def on_train_end(self, *_: Any, **__: Any) -> None:
-            self.writer.close()
-
-    return Bars()
-
-
-def _model_card(card: RetrieverCard, mined: int, config: RetrieverTrainingConfig) -> str:
-    metrics = "\n".join(f"| {name.replace('_', ' ')} | {value:.3f} |" for name, value in card.metrics.items())
-    return f"""---
-library_name: sentence-transformers
-tags: [sentence-transformers, shotsmith, demonstration-selection]
----
-# A demonstration retriever
-
-Trained by shotsmith from `{card.base_encoder}` on {mined} mined queries ({config.epochs} epochs, learning rate
-{config.learning_rate}) to rank demonstrations for in-context learning. Queries are embedded as their input,
-demonstrations as their input and label, one per line; compare by dot product.
-
-| measured in training | |
-|---|---|
-{metrics}
-
-Made for language model `{card.lm_fingerprint[:12]}`, pool `{card.pool_fingerprint[:12]}`, template
-`{card.template_fingerprint[:12]}`.
-"""
+        model.save(str(folder), create_model_card=False)
+    except SafetensorError as error:
+        raise OSError(*_system_error(str(error))) from error
+    write_retriever_card(folder, card)
+    (folder / "README.md").write_text(_readme(card, asdict(config)), encoding="utf-8")

@@ -1,0 +1,164 @@
+"""A comparison as files and as a table: results.json, per_query.csv, and what a terminal shows.
+
+Files are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selector.errors import DiskFullError
+from selector.evaluation.compare import Comparison, Summary
+from selector.version import __version__
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def results_of(comparison: Comparison, *, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts a comparison into the form of results.json.
+
+    Args:
+        comparison: The comparison.
+        context: What it is about: "task", "lm" and whatever else; what JSON can write.
+
+    Returns:
+        The content.
+    """
+    return {
+        **context,
+        "shotsmith": __version__,
+        "baseline": comparison.baseline,
+        "shots": comparison.shots,
+        "rows": [
+            {
+                "method": row.method,
+                "orderer": row.orderer,
+                "shots": row.shots,
+                "seed": row.seed,
+                "accuracy": row.accuracy,
+                "n": len(row.outcomes),
+                "lm_calls": row.usage.calls,
+                "lm_tokens": row.usage.tokens,
+                "lm_tokens_computed": row.usage.tokens_computed,
+                "seconds": row.seconds,
+            }
+            for row in comparison.rows
+        ],
+        "summary": [_summary(entry) for entry in comparison.summary],
+    }
+
+
+def _summary(entry: Summary) -> dict[str, Any]:
+    versus = entry.versus
+    return {
+        "method": entry.method,
+        "uses_lm": entry.uses_lm,
+        "mean": entry.accuracy.estimate,
+        "ci95": [entry.accuracy.low, entry.accuracy.high],
+        "lm_tokens": entry.tokens,
+        "seconds": entry.seconds,
+        "vs_baseline": None
+        if versus is None
+        else {"delta": versus.delta, "ci95": [versus.low, versus.high], "p": versus.p},
+    }
+
+
+def write_results(folder: Path, comparison: Comparison, *, context: Mapping[str, Any]) -> Path:
+    """Writes results.json and per_query.csv.
+
+    Args:
+        folder: Where; made when missing.
+        comparison: The comparison.
+        context: See `results_of`.
+
+    Returns:
+        The path of results.json.
+
+    Raises:
+        DiskFullError: When there is no room.
+    """
+    content = json.dumps(results_of(comparison, context=context), indent=2, ensure_ascii=False) + "\n"
+    write_whole(folder / "per_query.csv", _per_query(comparison))
+    return write_whole(folder / "results.json", content)
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Writes a text file whole or not at all.
+
+    Args:
+        path: The file; its folder is made when missing.
+        text: Its content.
+
+    Returns:
+        The path.
+
+    Raises:
+        DiskFullError: When there is no room; what stood there before stays.
+    """
+    scratch = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(str(path)) from error
+        raise
+    return path
+
+
+def _per_query(comparison: Comparison) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        ["method", "orderer", "shots", "seed", "uid", "gold", "predicted", "correct", "demonstrations", "probabilities"]
+    )
+    for row in comparison.rows:
+        for outcome in row.outcomes:
+            shown = " ".join(outcome.demonstrations)
+            probabilities = json.dumps(dict(outcome.probabilities)) if outcome.probabilities else ""
+            cells = (row.method, row.orderer, row.shots, row.seed, outcome.uid, outcome.gold, outcome.predicted)
+            writer.writerow((*cells, int(outcome.correct), shown, probabilities))
+    return buffer.getvalue()
+
+
+def result_table(comparison: Comparison) -> Table:
+    """Lays a comparison out for a terminal.
+
+    Args:
+        comparison: The comparison.
+
+    Returns:
+        A rich table, best method first; LM-free references are dimmed.
+    """
+    from rich.table import Table
+
+    count = len(comparison.rows[0].outcomes)
+    table = Table(title=f"{comparison.shots} shots, {count} test queries, 95 % intervals")
+    table.add_column("method")
+    for heading in ("accuracy", "interval", f"vs {comparison.baseline}", "p", "LM tokens", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for entry in comparison.summary:
+        versus = entry.versus
+        name = entry.method if entry.uses_lm else f"{entry.method} (no LM)"
+        table.add_row(
+            name,
+            f"{100 * entry.accuracy.estimate:.1f}",
+            f"{100 * entry.accuracy.low:.1f} to {100 * entry.accuracy.high:.1f}",
+            "baseline"
+            if versus is None
+            else f"{100 * versus.delta:+.1f} [{100 * versus.low:+.1f}, {100 * versus.high:+.1f}]",
+            "" if versus is None else f"{versus.p:.3f}",
+            f"{entry.tokens:,.0f}" if entry.uses_lm else "0",
+            f"{entry.seconds:.1f}",
+            style=None if entry.uses_lm else "dim",
+        )
+    return table
