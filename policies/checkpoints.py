@@ -10,7 +10,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -45,11 +45,11 @@ def save_checkpoint(folder: Path, model: MaskablePPO, *, extra: dict[str, Any]) 
     flat = {f"{number}.{name}": tensor for number, state in optimizer.items() for name, tensor in state.items()}
     save_file(flat, scratch / "optimizer.safetensors")
     # stable-baselines3 shuffles minibatches with numpy's global generator, so its state belongs to the training state.
-    _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002
+    _, keys, position, has_gauss, cached = numpy_state
     generators = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64))}
     save_file(generators, scratch / "generators.safetensors")
-    environment = model.get_env()
-    assert isinstance(environment, MaskedVecEnv)
+    environment = cast(MaskedVecEnv, model.get_env())
     state = {
         "steps": model.num_timesteps,
         "updates": model._n_updates,
@@ -112,8 +112,7 @@ def restore_checkpoint(place: Path, model: MaskablePPO) -> dict[str, Any]:
     position, has_gauss, cached = state["numpy"]
     keys = generators["numpy"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", keys, position, has_gauss, cached))  # noqa: NPY002
-    environment = model.get_env()
-    assert isinstance(environment, MaskedVecEnv)
+    environment = cast(MaskedVecEnv, model.get_env())
     episodes = [Episode(entry["query"], tuple(entry["chosen"]), entry["potential"]) for entry in state["episodes"]]
     environment.copies.restore(episodes, state["queries"])
     model.num_timesteps = state["steps"]

@@ -7,7 +7,7 @@ good for the query. This module knows neither encoders nor trainers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -70,9 +70,7 @@ def split_candidates(mined: MinedQuery, *, positives: int, negatives: int) -> Tr
     if not bottom:
         return None
     top = [candidate for candidate in mined.candidates[: min(positives, half)] if candidate.score > bottom[0].score]
-    return TrainingQuery(
-        mined.query, tuple(one.position for one in top), tuple(one.position for one in bottom)
-    )
+    return TrainingQuery(mined.query, tuple(one.position for one in top), tuple(one.position for one in bottom))
 
 
 def plan_batches(
@@ -95,26 +93,38 @@ def plan_batches(
     """
     rng = np.random.default_rng(seed)
     barred = [_barred(query, pool) for query in queries]
-    batches: list[list[Row]] = []
+    planned: list[_Batch] = []
     for _ in range(epochs):
-        open_batches: list[tuple[list[Row], set[int], set[int]]] = []  # rows, their demonstrations, what they bar
-        for number in rng.permutation(len(queries)):
-            query = queries[int(number)]
+        unfilled: list[_Batch] = []
+        for number in map(int, rng.permutation(len(queries))):
+            query = queries[number]
             row = Row(query.query, int(rng.choice(query.positives)), int(rng.choice(query.negatives)))
-            shown = {row.positive, row.negative}
-            for rows, demonstrations, bars in open_batches:
-                if not (shown & bars or demonstrations & barred[int(number)]):
-                    break
-            else:
-                rows, demonstrations, bars = [], set(), set()
-                batches.append(rows)
-                open_batches = [*open_batches[-OPEN_BATCHES + 1 :], (rows, demonstrations, bars)]
-            rows.append(row)
-            demonstrations |= shown
-            bars |= barred[int(number)]
-            if len(rows) == batch_size:
-                open_batches = [entry for entry in open_batches if entry[0] is not rows]
-    return batches
+            batch = next((batch for batch in unfilled if batch.admits(row, barred[number])), None)
+            if batch is None:
+                batch = _Batch()
+                planned.append(batch)
+                unfilled = [*unfilled[1 - OPEN_BATCHES :], batch]
+            batch.add(row, barred[number])
+            if len(batch.rows) == batch_size:
+                unfilled.remove(batch)
+    return [batch.rows for batch in planned]
+
+
+@dataclass(eq=False)
+class _Batch:
+    """A batch in the making: its rows, the demonstrations they show, and those that they bar."""
+
+    rows: list[Row] = field(default_factory=list)
+    shown: set[int] = field(default_factory=set)
+    barred: set[int] = field(default_factory=set)
+
+    def admits(self, row: Row, barred: frozenset[int]) -> bool:
+        return not ({row.positive, row.negative} & self.barred or self.shown & barred)
+
+    def add(self, row: Row, barred: frozenset[int]) -> None:
+        self.rows.append(row)
+        self.shown |= {row.positive, row.negative}
+        self.barred |= barred
 
 
 def _barred(query: TrainingQuery, pool: Pool) -> frozenset[int]:

@@ -8,7 +8,8 @@ the result serves wherever a sentence encoder does. No language model is needed 
 
 from __future__ import annotations
 
-import json
+import os
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -204,7 +205,9 @@ def _training_queries(
 
 def _require_free(out: Path) -> None:
     if out.exists() and not (out / CARD_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ArtifactError(f"{out} holds other files", expected="a retriever or nothing", remedy="Choose another --out.")
+        raise ArtifactError(
+            f"{out} holds other files", expected="a retriever or nothing", remedy="Choose another --out."
+        )
 
 
 def _load(source: str | Path) -> SentenceTransformer:
@@ -237,9 +240,7 @@ def _fit(
 ) -> None:
     from policies.fine_tuning import FineTuningConfig, fine_tune
 
-    batches = plan_batches(
-        queries, pool, epochs=config.epochs, batch_size=config.batch_size, seed=config.seed
-    )
+    batches = plan_batches(queries, pool, epochs=config.epochs, batch_size=config.batch_size, seed=config.seed)
     texts = [
         [(input_text(row.query), labelled_text(pool[row.positive]), labelled_text(pool[row.negative])) for row in batch]
         for batch in batches
@@ -271,6 +272,42 @@ def _write(model: SentenceTransformer, card: RetrieverCard, config: RetrieverTra
     try:
         model.save(str(folder), create_model_card=False)
     except SafetensorError as error:
-        raise OSError(*_system_error(str(error))) from error
+        # safetensors tells a full disk only in words; `writing` reads error numbers.
+        if found := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(folder)) from error
+        raise
     write_retriever_card(folder, card)
     (folder / "README.md").write_text(_readme(card, asdict(config)), encoding="utf-8")
+
+
+def _readme(card: RetrieverCard, config: Mapping[str, object]) -> str:
+    """A model card for people; programs read shotsmith.json."""
+    rows = [f"| {name} | {value:.4f} |" for name, value in sorted(card.metrics.items())]
+    return "\n".join(
+        [
+            "---",
+            "library_name: sentence-transformers",
+            "pipeline_tag: sentence-similarity",
+            "tags: [in-context-learning, demonstration-retrieval, epr]",
+            "---",
+            "# Demonstration retriever",
+            "",
+            "Ranks labelled examples by how much a language model gains from seeing them before a query (EPR; Rubin,",
+            "Herzig & Berant, 2022). A query is embedded as its input fields, one per line; a demonstration as its",
+            "input fields and its label. Compare by cosine similarity.",
+            "",
+            "    from selector.strategies.retriever import RetrieverSelector",
+            "    selections = RetrieverSelector.load(FOLDER, pool).select(queries, 4)",
+            "",
+            f"- Base encoder: {card.base_encoder}",
+            f"- Language model that scored: `{card.lm_fingerprint}`",
+            f"- Pool: `{card.pool_fingerprint}`",
+            f"- Prompt template: `{card.template_fingerprint}`",
+            f"- Training: {', '.join(f'{name} {value}' for name, value in config.items())}",
+            "",
+            "| metric | value |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )

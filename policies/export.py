@@ -1,4 +1,4 @@
-"""From a run folder to an artifact: the best weights, what they were made for, and a check that they still decide alike."""
+"""From a run folder to an artifact: the best weights, what they are for, a check that they still decide alike."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
 def _own_randomness() -> Iterator[None]:
     """Puts the global generators back, which the trainer seeds and dropout draws from."""
     python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
             yield
         finally:

@@ -96,7 +96,9 @@ def mine(
         advance(len(planned) - len(remaining))
         for start in range(0, len(remaining), size):
             chunk = remaining[start : start + size]
-            append_mined(out / MINED_FILE, score_candidates(engine, chunk, recalled(selectors, chunk, config.candidates)))
+            append_mined(
+                out / MINED_FILE, score_candidates(engine, chunk, recalled(selectors, chunk, config.candidates))
+            )
             advance(len(chunk))
     return out / MINED_FILE
 
@@ -121,7 +123,9 @@ def recalled(selectors: Sequence[Selector], queries: Sequence[Example], count: i
     by_selector = [selector.select(queries, count) for selector in selectors]
     # A selection's last index is its best; dict.fromkeys keeps the first of each position.
     in_turn = (
-        dict.fromkeys(position for rank in zip(*(reversed(one.indices) for one in chosen), strict=True) for position in rank)
+        dict.fromkeys(
+            position for rank in zip(*(reversed(one.indices) for one in chosen), strict=True) for position in rank
+        )
         for chosen in zip(*by_selector, strict=True)
     )
     return [list(positions)[:count] for positions in in_turn]

@@ -17,7 +17,7 @@ from selector.learned.network import PointerNetwork, PointerNetworkConfig
 Masks = npt.NDArray[np.bool_] | Tensor | None
 
 
-class PointerPolicy(MaskableActorCriticPolicy):
+class PointerPolicy(MaskableActorCriticPolicy):  # type: ignore[misc]
     """Actor and critic are the two outputs of one pointer network.
 
     Args:

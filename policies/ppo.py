@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sb3_contrib import MaskablePPO
@@ -26,7 +26,7 @@ from policies.pointer import PointerPolicy
 from policies.runs import Provenance, open_run, run_content, save_best
 from policies.vectorised import MaskedVecEnv
 from selector.errors import UsageError
-from selector.learned.network import PointerNetworkConfig
+from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES, Observation
 from selector.progress import SILENT, Progress
 from selector.strategies.learned import greedy_rollout
@@ -257,7 +257,8 @@ class _Keeper(BaseCallback):
             file.write(json.dumps(line) + "\n")
         if value > self._best:
             self._best = value
-            save_best(self._out, self.model.policy.network, self._parity(), {**metrics, "steps": line["steps"]})
+            network = cast(PointerNetwork, self.model.policy.network)
+            save_best(self._out, network, self._parity(), {**metrics, "steps": line["steps"]})
 
     def _parity(self) -> Observation:
         states = [self._dev.observe(episode) for episode in self._dev.start(range(len(self._dev.shortlists)))]

@@ -1,24 +1,279 @@
 """The stages of the main job over a workspace: mine, train the retriever, train the policy, compare.
 
-Scripts, the command line and the demo call these and nothing beneath them, so that a stage means the same everywhere.
-They know nothing of terminals.
+Scripts, the command line and the demo call these, so that a stage means the same everywhere. They know nothing of
+terminals; progress is shown by whoever passes a `Progress`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from envs.dynamics import DecisionProblem
+from envs.rewards import EngineScorer
 from policies.epr import RetrieverTrainingConfig, train_retriever
 from policies.mining import MiningConfig, mine
 from policies.ppo import PolicyTrainingConfig, train_policy
-from envs.rewards import EngineScorer
-from selector.errors import TooFewExamplesError
+from policies.runs import Provenance
+from selector.errors import UsageError
+from selector.evaluation.compare import Comparison, Method, Reference, compare
+from selector.evaluation.references import REFERENCES, reference_answers
+from selector.evaluation.report import write_report
+from selector.evaluation.results import results_of, write_results
 from selector.learned.shortlist import build_shortlists
+from selector.ordering.named import ORDERERS, build_orderer
+from selector.pipeline import Pipeline
 from selector.progress import SILENT, Progress
 from selector.strategies.dense import NearestSelector
+from selector.strategies.learned import LearnedSelector
+from selector.strategies.named import SEEDED_METHODS, build_selector
 from selector.strategies.random import RandomSelector
 from selector.strategies.retriever import RetrieverSelector
 from selector.types import Example
 from selector.workspace import Workspace
+
+
+def mine_candidates(
+    workspace: Workspace, out: Path, *, config: MiningConfig, resume: bool = True, progress: Progress = SILENT
+) -> Path:
+    """Mines members of the pool; candidates are nearest and random ones in turn, leave-one-out.
+
+    Args:
+        workspace: The workspace.
+        out: The mining folder.
+        config: What is mined.
+        resume: Whether finished queries are kept.
+        progress: Shows queries.
+
+    Returns:
+        The path of mined.jsonl.
+    """
+    pool = workspace.task.pool
+    # Neighbours give hard cases, random members the breadth that negatives need.
+    recall = (NearestSelector(pool, workspace.encoder), RandomSelector(pool, seed=config.seed))
+    return mine(workspace.engine, list(pool), recall=recall, config=config, out=out, resume=resume, progress=progress)
+
+
+def train_retriever_on(
+    workspace: Workspace, mined: Path, out: Path, *, config: RetrieverTrainingConfig, progress: Progress = SILENT
+) -> Path:
+    """Trains the retriever from the task's encoder.
+
+    Args:
+        workspace: The workspace.
+        mined: The mining folder or its mined.jsonl.
+        out: The retriever's folder.
+        config: How to train.
+        progress: Shows steps.
+
+    Returns:
+        The folder.
+    """
+    task = workspace.task
+    return train_retriever(
+        mined, task.pool, base_encoder=task.encoder.model, config=config, out=out, dev=task.dev, progress=progress
+    )
+
+
+def train_policy_on(
+    workspace: Workspace,
+    out: Path,
+    *,
+    retriever: Path | None,
+    config: PolicyTrainingConfig,
+    limit: int | None = None,
+    resume: bool = True,
+    progress: Progress = SILENT,
+) -> Path:
+    """Trains a policy on the task's reward queries over the shortlists of a retriever or of the task's encoder.
+
+    Args:
+        workspace: The workspace.
+        out: The run folder.
+        retriever: The folder of a trained retriever; None takes the task's encoder.
+        config: How to train.
+        limit: Use this many reward queries and as many dev queries at most.
+        resume: Whether to go on with what the folder holds.
+        progress: Shows environment steps.
+
+    Returns:
+        The run folder.
+    """
+    task, engine = workspace.task, workspace.engine
+    nearest = (
+        RetrieverSelector.load(retriever, task.pool)
+        if retriever is not None
+        else NearestSelector(task.pool, workspace.encoder)
+    )
+    provenance = Provenance(
+        encoder=str(retriever.resolve()) if retriever is not None else task.encoder.model,
+        labelled_demonstrations=nearest.labelled_demonstrations,
+        fingerprints={
+            "pool": task.pool.fingerprint,
+            "template": task.template.fingerprint,
+            "encoder": nearest.encoder.fingerprint,
+            "language model": engine.lm.fingerprint,
+        },
+    )
+
+    def problem(queries: Sequence[Example]) -> DecisionProblem:
+        shown = queries[:limit]
+        shortlists = build_shortlists(shown, nearest, config.shortlist_size, at_least=config.shots)
+        return DecisionProblem(shortlists, EngineScorer(engine, shown, kind=config.reward), config.decision())
+
+    return train_policy(
+        problem(task.reward),
+        problem(task.dev),
+        out=out,
+        config=config,
+        provenance=provenance,
+        resume=resume,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """What is compared.
+
+    Attributes:
+        methods: Names, folders of artifacts or retrievers, references; NAME+ORDERER orders what NAME chose.
+        shots: Demonstrations in each prompt.
+        seeds: Seeds of the methods with random choices.
+        baseline: The method that the others are compared with.
+        orderer: Orders what methods without an orderer of their own chose.
+        limit: Use this many test queries at most.
+        permutations: How many orders the entropy orders try.
+        probes: How many reward queries, without their labels, are the probes of the entropy orders.
+        search_limit: How many dev queries methods that search may use at most.
+    """
+
+    methods: tuple[str, ...]
+    shots: int = 4
+    seeds: tuple[int, ...] = (0,)
+    baseline: str = "nearest"
+    orderer: str = "given"
+    limit: int | None = None
+    permutations: int = 24
+    probes: int = 8
+    search_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class ComparisonOutcome:
+    """What a comparison left behind.
+
+    Attributes:
+        comparison: The comparison.
+        results: The content of results.json.
+        results_file: results.json.
+        report: report.html.
+    """
+
+    comparison: Comparison
+    results: dict[str, Any]
+    results_file: Path
+    report: Path
+
+
+def compare_methods(
+    workspace: Workspace, out: Path, *, plan: ComparisonPlan, command: str = "", progress: Progress = SILENT
+) -> ComparisonOutcome:
+    """Compares methods on the task's test queries and writes results.json, per_query.csv and report.html.
+
+    Args:
+        workspace: The workspace.
+        out: The folder for the files.
+        plan: What is compared.
+        command: The command that asked for it, for the record.
+        progress: Shows queries.
+
+    Returns:
+        The comparison and its files.
+
+    Raises:
+        UnknownNameError: When a method, orderer or the baseline is not known.
+        UsageError: When no method is named, or two rows would have one name.
+    """
+    task, engine = workspace.task, workspace.engine
+    if not plan.methods:
+        raise UsageError("no method is named", expected="at least one", remedy="Pass --methods NAME,NAME.")
+    methods = [_method(workspace, name, plan, progress) for name in plan.methods if name not in REFERENCES]
+    references = [_reference(workspace, name, plan) for name in plan.methods if name in REFERENCES]
+    names = [*(method.name for method in methods), *(reference.name for reference in references)]
+    if len(set(names)) < len(names):
+        raise UsageError(f"the rows would be named {names}", expected="distinct names", remedy="Rename a folder.")
+    queries = task.test[: plan.limit]
+    baseline = plan.baseline if plan.baseline in names else _display_name(plan.baseline)
+    comparison = compare(
+        engine,
+        queries,
+        methods=methods,
+        references=references,
+        shots=plan.shots,
+        seeds=plan.seeds,
+        baseline=baseline,
+        progress=progress,
+    )
+    context = {
+        "task": task.name,
+        "lm": task.lm.model,
+        "scoring": task.lm.scoring,
+        "calibration": task.lm.calibration,
+        "command": command,
+        "seeds": list(plan.seeds),
+        "leaks": asdict(task.leaks),
+        "fingerprints": {"task": task.fingerprint, "language model": engine.lm.fingerprint},
+    }
+    return ComparisonOutcome(
+        comparison=comparison,
+        results=results_of(comparison, context=context),
+        results_file=write_results(out, comparison, context=context),
+        report=write_report(out / "report.html", comparison, pool=task.pool, queries=queries, context=context),
+    )
+
+
+def _display_name(method: str) -> str:
+    name, plus, orderer = method.partition("+")
+    return Path(name).name + plus + orderer
+
+
+def _method(workspace: Workspace, spec: str, plan: ComparisonPlan, progress: Progress) -> Method:
+    """A method by its spec; its selector is built now, so that a wrong name or folder costs nothing."""
+    task, engine = workspace.task, workspace.engine
+    name, plus, orderer_name = spec.rpartition("+") if spec.rpartition("+")[2] in ORDERERS else (spec, "", plan.orderer)
+    dev = task.dev[: plan.search_limit]
+
+    def selector(seed: int) -> Any:
+        return build_selector(name, engine=engine, encoder=workspace.encoder, dev=dev, seed=seed, progress=progress)
+
+    built = selector(plan.seeds[0])
+    if isinstance(built, LearnedSelector):
+        built.check_engine(engine)
+    encoder = built.encoder if isinstance(built, LearnedSelector | NearestSelector) else workspace.encoder
+    orderer = build_orderer(
+        orderer_name,
+        engine=engine,
+        encoder=encoder,
+        probes=task.reward[: plan.probes] or None,
+        permutations=plan.permutations,
+        progress=progress,
+    )
+    seeded = name in SEEDED_METHODS
+
+    def build(seed: int) -> Pipeline:
+        return Pipeline(selector(seed) if seeded else built, engine, orderer=orderer)
+
+    shown = Path(name).name + (plus + orderer_name if plus else "")
+    return Method(shown, build, seeded=seeded, orderer=orderer_name)
+
+
+def _reference(workspace: Workspace, name: str, plan: ComparisonPlan) -> Reference:
+    def answer(queries: Sequence[Example]) -> list[str]:
+        return reference_answers(
+            name, pool=workspace.task.pool, encoder=workspace.encoder, queries=queries, shots=plan.shots
+        )
+
+    return Reference(name, answer)

@@ -24,6 +24,7 @@ from policies.cli.options import (
 from selector.errors import UsageError
 from selector.pipeline import Pipeline
 from selector.prompting.embedding_text import input_text
+from selector.strategies.base import Selector
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.named import build_selector
 from selector.workspace import Workspace
@@ -93,8 +94,9 @@ def predict(
     workspace = Workspace.open(task, use_store=not no_cache)
     asked = queries_from(workspace.task, text, queries)
     if artifact is not None:
-        chosen = LearnedSelector.load(artifact, workspace.task.pool, force=force)
-        chosen.check_engine(workspace.engine, force=force)
+        learned = LearnedSelector.load(artifact, workspace.task.pool, force=force)
+        learned.check_engine(workspace.engine, force=force)
+        chosen: Selector = learned
     else:
         chosen = build_selector(
             str(method), engine=workspace.engine, encoder=workspace.encoder, dev=workspace.task.dev, seed=seed

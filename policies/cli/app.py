@@ -80,7 +80,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def shotsmith(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:

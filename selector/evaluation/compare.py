@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from selector.errors import TooFewExamplesError, UnknownNameError
+from selector.errors import TooFewExamplesError, UnknownLabelError, UnknownNameError, UsageError
 from selector.evaluation.statistics import Interval, PairedDifference, Values, bootstrap_interval, paired_bootstrap
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
@@ -160,7 +160,7 @@ def compare(
         methods: The methods.
         references: The LM-free references.
         shots: Demonstrations in each prompt.
-        seeds: Seeds of the methods with random choices.
+        seeds: Seeds of the methods with random choices; the others run once, with the first.
         baseline: The name of the method or reference that the others are compared with.
         progress: Shows queries, a bar for each method.
 
@@ -169,13 +169,13 @@ def compare(
 
     Raises:
         UnknownNameError: When the baseline is not among the methods.
-        TooFewExamplesError: When there are no queries.
+        UsageError: When a name or a seed occurs twice, or there is no seed.
+        TooFewExamplesError: When there are no queries, or too few demonstrations for one.
+        UnknownLabelError: When a query has no label or one that cannot be answered.
     """
-    names = [*(method.name for method in methods), *(reference.name for reference in references)]
-    if baseline not in names:
-        raise UnknownNameError("baseline", baseline, known=names)
-    if not queries:
-        raise TooFewExamplesError(available=0, wanted=1, what="test queries")
+    _check_names([*(method.name for method in methods), *(reference.name for reference in references)], baseline)
+    _check_seeds(seeds)
+    _check_queries(engine, queries)
     rows = []
     for method in methods:
         used = list(seeds) if method.seeded else list(seeds)[:1]
@@ -187,6 +187,27 @@ def compare(
             advance(len(queries))
     lm_free = {reference.name for reference in references}
     return Comparison(tuple(rows), _summaries(rows, baseline, lm_free), baseline, shots)
+
+
+def _check_names(names: Sequence[str], baseline: str) -> None:
+    if baseline not in names:
+        raise UnknownNameError("baseline", baseline, known=names)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        # Rows of one name would be averaged as if they were seeds.
+        raise UsageError(f"several methods are named {twice[0]!r}", expected="distinct names", remedy="Rename one.")
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"the seeds are {list(seeds)}", expected="at least one, all different", remedy="Correct them.")
+
+
+def _check_queries(engine: InferenceEngine, queries: Sequence[Example]) -> None:
+    if not queries:
+        raise TooFewExamplesError(available=0, wanted=1, what="test queries")
+    for query in queries:
+        if query.label not in engine.labels:
+            raise UnknownLabelError(str(query.label), known=engine.labels, where="the template")
 
 
 def _run(

@@ -5,12 +5,12 @@ A selector is worth its language model only where it beats these, so every compa
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Final
 
 from selector.data.pool import Pool
-from selector.errors import UnknownNameError
+from selector.errors import TooFewExamplesError, UnknownNameError
 from selector.prompting.embedding_text import input_text
 from selector.retrieval.encoder import TextEncoder
 from selector.strategies.dense import NearestSelector
@@ -28,7 +28,12 @@ def vote_of(selection: Selection, pool: Pool) -> str:
 
     Returns:
         The most frequent label; of equally frequent ones that with the larger sum of scores, then the first by name.
+
+    Raises:
+        TooFewExamplesError: When there is no demonstration.
     """
+    if not selection.indices:
+        raise TooFewExamplesError(available=0, wanted=1)
     votes: defaultdict[str, tuple[int, float]] = defaultdict(lambda: (0, 0.0))
     for index, score in zip(selection.indices, selection.scores, strict=True):
         count, total = votes[str(pool[index].label)]
@@ -66,7 +71,7 @@ def logistic_regression(pool: Pool, encoder: TextEncoder, queries: Sequence[Quer
     from sklearn.linear_model import LogisticRegression
 
     labels = [str(example.label) for example in pool]
-    if len(set(labels)) < 2:
+    if len(set(labels)) < 2 or not queries:
         return [labels[0]] * len(queries)
     fitted = LogisticRegression(max_iter=1000).fit(encoder.encode([input_text(example) for example in pool]), labels)
     return [str(label) for label in fitted.predict(encoder.encode([input_text(query) for query in queries]))]
@@ -82,8 +87,8 @@ def majority(pool: Pool, queries: Sequence[Query]) -> list[str]:
     Returns:
         N times that label; of equally frequent ones the first by name.
     """
-    labels = [str(example.label) for example in pool]
-    return [min(set(labels), key=lambda label: (-labels.count(label), label))] * len(queries)
+    counts = Counter(str(example.label) for example in pool)
+    return [min(counts, key=lambda label: (-counts[label], label))] * len(queries)
 
 
 def reference_answers(

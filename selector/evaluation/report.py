@@ -5,7 +5,7 @@ Everything is inline; text from data is escaped. It follows the reader's light o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -14,11 +14,12 @@ from typing import Any
 from selector.data.pool import Pool
 from selector.evaluation.charts import accuracy_chart, cost_chart
 from selector.evaluation.compare import Comparison, QueryOutcome, Row, Summary
-from selector.evaluation.results import write_whole
+from selector.evaluation.results import shown_difference, shown_p, write_whole
 from selector.prompting.embedding_text import input_text
 from selector.types import Example
 
-SHOWN_QUERIES = 20
+SHOWN_QUERIES = 24
+WIDE, NARROW = 720, 340  # pixels: two drawings of each chart, one for a phone
 PAGE = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
 
 
@@ -55,10 +56,11 @@ def write_report(
         facts="".join(
             f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if value
         ),
-        accuracy=accuracy_chart(comparison.summary),
-        cost=cost_chart(comparison.summary),
+        accuracy=_both_widths(accuracy_chart, comparison),
+        cost=_both_widths(cost_chart, comparison),
         baseline=escape(comparison.baseline),
         table="".join(_table_row(entry, best is entry) for entry in comparison.summary),
+        shown=f"{min(len(queries), SHOWN_QUERIES)} of {len(queries)}",
         samples="".join(_samples(comparison, pool, queries)),
     )
     return write_whole(path, page)
@@ -74,7 +76,7 @@ def verdict(comparison: Comparison) -> str:
         Which methods are better than the baseline beyond chance, or that none is.
     """
     better = [
-        f"{entry.method} {100 * entry.versus.delta:+.1f} [{100 * entry.versus.low:+.1f}, {100 * entry.versus.high:+.1f}]"
+        f"{entry.method} {shown_difference(entry.versus)}"
         for entry in comparison.summary
         if entry.versus is not None and entry.versus.low > 0
     ]
@@ -83,12 +85,30 @@ def verdict(comparison: Comparison) -> str:
     return f"No method is better than {comparison.baseline} beyond chance on these queries."
 
 
+def spread(count: int, wanted: int) -> list[int]:
+    """Chooses positions evenly over a sequence, since rows of a file may be sorted by label.
+
+    Args:
+        count: Its length.
+        wanted: How many at most.
+
+    Returns:
+        Ascending positions, the first of them 0.
+    """
+    taken = min(count, wanted)
+    return [place * count // taken for place in range(taken)]
+
+
+def _both_widths(chart: Callable[..., str], comparison: Comparison) -> str:
+    wide, narrow = chart(comparison.summary, width=WIDE), chart(comparison.summary, width=NARROW)
+    return f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
+
+
 def _table_row(entry: Summary, best: bool) -> str:
     versus = entry.versus
     difference, p = "baseline", ""
     if versus is not None:
-        difference = f"{100 * versus.delta:+.1f} [{100 * versus.low:+.1f}, {100 * versus.high:+.1f}]"
-        p = f"{versus.p:.3f}"
+        difference, p = shown_difference(versus), shown_p(versus)
     cells = (
         f"{100 * entry.accuracy.estimate:.1f}",
         f"{100 * entry.accuracy.low:.1f} to {100 * entry.accuracy.high:.1f}",
@@ -111,12 +131,14 @@ def _samples(comparison: Comparison, pool: Pool, queries: Sequence[Example]) -> 
     for row in comparison.rows:
         first_runs.setdefault(row.method, row)
     samples = []
-    for number, query in enumerate(queries[:SHOWN_QUERIES]):
+    for number in spread(len(queries), SHOWN_QUERIES):
+        query = queries[number]
         answers = "".join(_answer(row.outcomes[number], row.method, members) for row in first_runs.values())
         right = sum(row.outcomes[number].correct for row in first_runs.values())
         samples.append(
             f"<details><summary><span>{escape(input_text(query))}</span>"
-            f"<small>{escape(str(query.label))}, {right} of {len(first_runs)} right</small></summary>{answers}</details>"
+            f"<small>{escape(str(query.label))}, {right} of {len(first_runs)} right</small></summary>"
+            f"{answers}</details>"
         )
     return samples
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from selector.errors import DiskFullError
 from selector.evaluation.compare import Comparison, Summary
+from selector.evaluation.statistics import PairedDifference
 from selector.version import __version__
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def write_whole(path: Path, text: str) -> Path:
         scratch.replace(path)
     except OSError as error:
         scratch.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(str(path)) from error
         raise
     return path
@@ -123,11 +124,36 @@ def _per_query(comparison: Comparison) -> str:
     )
     for row in comparison.rows:
         for outcome in row.outcomes:
-            shown = " ".join(outcome.demonstrations)
-            probabilities = json.dumps(dict(outcome.probabilities)) if outcome.probabilities else ""
+            # JSON inside the cell: uids and labels may hold any character.
+            shown = json.dumps(outcome.demonstrations, ensure_ascii=False)
+            probabilities = json.dumps(dict(outcome.probabilities), ensure_ascii=False)
             cells = (row.method, row.orderer, row.shots, row.seed, outcome.uid, outcome.gold, outcome.predicted)
             writer.writerow((*cells, int(outcome.correct), shown, probabilities))
     return buffer.getvalue()
+
+
+def shown_difference(versus: PairedDifference) -> str:
+    """Writes a difference for people.
+
+    Args:
+        versus: The difference.
+
+    Returns:
+        Points of accuracy with their interval.
+    """
+    return f"{100 * versus.delta:+.1f} [{100 * versus.low:+.1f}, {100 * versus.high:+.1f}]"
+
+
+def shown_p(versus: PairedDifference) -> str:
+    """Writes a p-value for people.
+
+    Args:
+        versus: The difference.
+
+    Returns:
+        Three decimals; never 0, which no number of resamples can show.
+    """
+    return "<0.001" if versus.p < 0.001 else f"{versus.p:.3f}"
 
 
 def result_table(comparison: Comparison) -> Table:
@@ -139,24 +165,22 @@ def result_table(comparison: Comparison) -> Table:
     Returns:
         A rich table, best method first; LM-free references are dimmed.
     """
+    from rich.markup import escape
     from rich.table import Table
 
     count = len(comparison.rows[0].outcomes)
     table = Table(title=f"{comparison.shots} shots, {count} test queries, 95 % intervals")
     table.add_column("method")
-    for heading in ("accuracy", "interval", f"vs {comparison.baseline}", "p", "LM tokens", "seconds"):
+    for heading in ("accuracy", "interval", f"vs {escape(comparison.baseline)}", "p", "LM tokens", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for entry in comparison.summary:
         versus = entry.versus
-        name = entry.method if entry.uses_lm else f"{entry.method} (no LM)"
         table.add_row(
-            name,
+            escape(entry.method if entry.uses_lm else f"{entry.method} (no LM)"),
             f"{100 * entry.accuracy.estimate:.1f}",
             f"{100 * entry.accuracy.low:.1f} to {100 * entry.accuracy.high:.1f}",
-            "baseline"
-            if versus is None
-            else f"{100 * versus.delta:+.1f} [{100 * versus.low:+.1f}, {100 * versus.high:+.1f}]",
-            "" if versus is None else f"{versus.p:.3f}",
+            "baseline" if versus is None else shown_difference(versus),
+            "" if versus is None else shown_p(versus),
             f"{entry.tokens:,.0f}" if entry.uses_lm else "0",
             f"{entry.seconds:.1f}",
             style=None if entry.uses_lm else "dim",

@@ -1,0 +1,249 @@
+"""Tests of retriever training: it learns what mining found, repeats itself, and never leaves half a folder."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from policies import epr
+from policies.epr import RetrieverTrainingConfig, label_vote_accuracy, train_retriever
+from policies.mined import Candidate, MinedQuery, append_mined
+from policies.mining import MiningConfig, mine
+from selector.data.pool import Pool
+from selector.errors import ArtifactError, DataFileError, DiskFullError, ModelLoadError, ShotsmithError, UsageError
+from selector.inference.engine import InferenceEngine
+from selector.retrieval.encoder import SentenceEncoder
+from selector.strategies.random import RandomSelector
+from selector.strategies.retriever import RetrieverSelector, read_retriever_card
+from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
+
+QUICK = RetrieverTrainingConfig(epochs=1, batch_size=8, learning_rate=1e-3)
+POOL = planted_pool(40)
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder with a randomly initialised BERT of two layers; no download."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    texts = [f"{example.fields['text']} {example.label}" for example in POOL]
+    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special))
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    folder = tmp_path_factory.mktemp("bert")
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder / "parts")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+            initializer_range=0.2,
+        )
+        BertModel(config).save_pretrained(folder / "parts")
+    encoder = Transformer(str(folder / "parts"), max_seq_length=48)
+    SentenceTransformer(modules=[encoder, Pooling(32)], device="cpu").save(str(folder / "base"))
+    return folder / "base"
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planted pool, mined with the toy language model from random candidates."""
+    engine = InferenceEngine(ToyLanguageModel(), planted_template(), POOL)
+    config = MiningConfig(candidates=12)
+    return mine(engine, POOL, recall=RandomSelector(POOL), config=config, out=tmp_path_factory.mktemp("mined"))
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_bert: Path, mined: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A retriever trained long enough to learn the planted labels."""
+    config = RetrieverTrainingConfig(epochs=12, batch_size=8, learning_rate=3e-3)
+    dev = planted_examples(30, seed=5, prefix="dev")
+    out = tmp_path_factory.mktemp("trained") / "retriever"
+    return train_retriever(mined, POOL, base_encoder=tiny_bert, config=config, out=out, dev=dev)
+
+
+def test_training_learns_what_the_language_model_prefers(trained: Path, tiny_bert: Path) -> None:
+    """Guards swapped columns or polarity: then the margin and the vote would fall.
+
+    The vote on 30 dev queries rises by 0.2 at least; from chance, an untrained change of that size has odds of about
+    3 in 100, and the same change of the pair accuracy over hundreds of pairs far less.
+    """
+    card = read_retriever_card(trained)
+    assert card.metrics["mined_positive_label_agreement"] > 0.8
+    assert card.metrics["mined_pair_accuracy_after"] > card.metrics["mined_pair_accuracy_before"] + 0.2
+    assert card.metrics["dev_label_vote_accuracy_after"] >= card.metrics["dev_label_vote_accuracy_before"] + 0.2
+    # The folder holds the weights that were measured.
+    dev = planted_examples(30, seed=5, prefix="dev")
+    loaded = label_vote_accuracy(SentenceEncoder.load(trained), POOL, dev)
+    assert loaded == card.metrics["dev_label_vote_accuracy_after"]
+    before = label_vote_accuracy(SentenceEncoder.load(tiny_bert), POOL, dev)
+    assert before == card.metrics["dev_label_vote_accuracy_before"]
+
+
+def test_the_folder_serves_without_this_package(trained: Path) -> None:
+    """Guards the layout: both our selector and plain sentence-transformers read it, and nothing is pickled."""
+    from sentence_transformers import SentenceTransformer
+
+    query = planted_examples(1, seed=9, prefix="query")[0]
+    (selection,) = RetrieverSelector.load(trained, POOL).select([query], 4)
+    assert len(selection.indices) == 4
+    plain = SentenceTransformer(str(trained), device="cpu")
+    assert plain.encode([query.fields["text"]], show_progress_bar=False).shape == (1, 32)
+    names = {path.name for path in trained.rglob("*")}
+    assert {"shotsmith.json", "README.md", "model.safetensors", "tensorboard"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
+    readme = (trained / "README.md").read_text()
+    assert POOL.fingerprint in readme
+    assert "mined_pair_accuracy_after" in readme
+
+
+def test_the_same_seed_gives_the_same_weights(tiny_bert: Path, mined: Path, tmp_path: Path) -> None:
+    """Guards against randomness that the seed does not reach, and against reseeding the caller's generators."""
+    weights = []
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()  # noqa: NPY002
+    for number, seed in enumerate((3, 3, 4)):
+        config = RetrieverTrainingConfig(epochs=1, batch_size=8, learning_rate=1e-3, seed=seed)
+        folder = train_retriever(mined, POOL, base_encoder=tiny_bert, config=config, out=tmp_path / str(number))
+        weights.append(SentenceEncoder.load(folder).fingerprint)
+    assert weights[0] == weights[1] != weights[2]
+    now = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()  # noqa: NPY002
+    assert now == states
+
+
+def test_training_says_how_far_it_is_and_prints_nothing(
+    tiny_bert: Path, mined: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against the trainer's own bars and dictionaries on the user's terminal."""
+    from contextlib import contextmanager
+
+    seen = []
+
+    class Recording:
+        @contextmanager
+        def track(self, description, total):
+            steps = []
+            yield steps.append
+            seen.append((description, total, sum(steps)))
+
+    capfd.readouterr()
+    train_retriever(mined, POOL, base_encoder=tiny_bert, config=QUICK, out=tmp_path / "quiet", progress=Recording())
+    ((_, total, steps),) = seen
+    assert total == steps > 1
+    assert capfd.readouterr().out == ""
+
+
+def test_an_interrupted_training_leaves_nothing(
+    tiny_bert: Path, mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a half folder that looks like a retriever, and against losing the one that was there."""
+    out = train_retriever(mined, POOL, base_encoder=tiny_bert, config=QUICK, out=tmp_path / "retriever")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(epr, "write_retriever_card", interrupted)
+        for place in (out, tmp_path / "other"):
+            with pytest.raises(KeyboardInterrupt):
+                train_retriever(mined, POOL, base_encoder=tiny_bert, config=QUICK, out=place)
+    assert list(tmp_path.iterdir()) == [out]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    train_retriever(mined.parent, POOL, base_encoder=tiny_bert, config=QUICK, out=out)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_full_disk_is_named(tiny_bert: Path, mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the safetensors error for a full disk, which is not an OSError."""
+    from safetensors import SafetensorError
+    from sentence_transformers import SentenceTransformer
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(SentenceTransformer, "save", full)
+    with pytest.raises(DiskFullError):
+        train_retriever(mined, POOL, base_encoder=tiny_bert, config=QUICK, out=tmp_path / "retriever")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_diverged_training_is_named(tiny_bert: Path, mined: Path, tmp_path: Path) -> None:
+    """Guards against a retriever of NaN, which would rank everything equally without a word."""
+    config = RetrieverTrainingConfig(epochs=4, batch_size=8, learning_rate=1e38, warmup_ratio=0.0)
+    with pytest.raises(ShotsmithError, match="learning rate"):
+        train_retriever(mined, POOL, base_encoder=tiny_bert, config=config, out=tmp_path / "retriever")
+    assert not (tmp_path / "retriever").exists()
+
+
+def test_unusable_mined_files_are_named(tiny_bert: Path, mined: Path, tmp_path: Path) -> None:
+    """Guards against training on nothing, or on positions of another pool."""
+    with pytest.raises(DataFileError, match="mine first"):
+        train_retriever(tmp_path / "none.jsonl", POOL, base_encoder=tiny_bert, out=tmp_path / "out")
+    with pytest.raises(DataFileError, match="pool"):
+        train_retriever(mined, planted_pool(39), base_encoder=tiny_bert, out=tmp_path / "out")
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "mining.json").write_bytes((mined.parent / "mining.json").read_bytes())
+    flat = MinedQuery(POOL[0], tuple(Candidate(at, POOL[at].uid, -0.5) for at in range(1, 9)))
+    append_mined(tmp_path / "flat" / "mined.jsonl", [flat])
+    with pytest.raises(DataFileError, match="none with a better"):
+        train_retriever(tmp_path / "flat", POOL, base_encoder=tiny_bert, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_other_files_is_not_replaced(tiny_bert: Path, mined: Path, tmp_path: Path) -> None:
+    """Guards the user's files against an --out that was meant for something else."""
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ArtifactError):
+        train_retriever(mined, POOL, base_encoder=tiny_bert, config=QUICK, out=tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_missing_base_encoder_is_named(mined: Path, tmp_path: Path) -> None:
+    """Guards against a traceback out of three libraries."""
+    with pytest.raises(ModelLoadError, match="nowhere"):
+        train_retriever(mined, POOL, base_encoder=tmp_path / "nowhere", config=QUICK, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch_size": 1}, {"learning_rate": float("nan")}, {"warmup_ratio": 2.0}, {"scale": 0.0}]
+)
+def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
+    """Guards against settings that fail far from where they were made."""
+    with pytest.raises(UsageError):
+        RetrieverTrainingConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_label_vote_breaks_ties_for_the_nearest() -> None:
+    """Guards a vote that depends on the order of labels."""
+    pool = Pool(planted_examples(2))
+    query = planted_examples(2, prefix="query")[1]
+    assert label_vote_accuracy(ToyEncoder(), pool, [query], voters=2) == 1.0
+
+
+@pytest.mark.bundled
+def test_the_bundled_encoder_can_be_tuned_and_served(mined: Path, tmp_path: Path) -> None:
+    """Guards the real layout: the bundled name, its Normalize module, a shorter window, reloading."""
+    config = RetrieverTrainingConfig(epochs=1, batch_size=16, max_seq_length=32)
+    out = train_retriever(mined, POOL, base_encoder="all-minilm-l6-v2", config=config, out=tmp_path / "retriever")
+    assert json.loads((out / "shotsmith.json").read_text())["base_encoder"] == "all-minilm-l6-v2"
+    selector = RetrieverSelector.load(out, POOL)
+    (selection,) = selector.select([POOL[0]], 4)
+    assert 0 not in selection.indices
+    assert selector.encoder.fingerprint != SentenceEncoder.load("all-minilm-l6-v2").fingerprint

@@ -1,0 +1,274 @@
+"""Tests of mining: what is scored, what is written, and what a killed process leaves."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from policies.mined import HEADER_FILE, Candidate, MinedQuery, append_mined, read_mined
+from policies.mining import PAIRS_PER_CALL, MiningConfig, mine, recalled
+from selector.data.pool import Pool
+from selector.errors import (
+    DataFileError,
+    DiskFullError,
+    EmptyPoolError,
+    InvalidExampleError,
+    PromptTooLongError,
+    TooFewExamplesError,
+    UnknownLabelError,
+    UsageError,
+)
+from selector.inference.engine import InferenceEngine
+from selector.strategies.dense import NearestSelector
+from selector.strategies.random import RandomSelector
+from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
+from selector.types import Example, Query, Selection
+
+CONFIG = MiningConfig(candidates=6)
+
+
+class Stop(Exception):  # noqa: N818
+    """Stands for a kill at a moment of the test's choosing."""
+
+
+class StoppingSelector:
+    """Recalls like another selector and stops after some calls."""
+
+    def __init__(self, selector: NearestSelector, calls: int) -> None:
+        self._selector = selector
+        self._calls = calls
+        self.encoder = selector.encoder
+
+    def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
+        if not self._calls:
+            raise Stop
+        self._calls -= 1
+        return self._selector.select(queries, k)
+
+
+StoppingSelector.__name__ = "NearestSelector"  # the header names the kind of selector
+
+
+@pytest.fixture
+def big() -> InferenceEngine:
+    """An engine whose pool takes several language-model calls."""
+    pool = planted_pool(3 * (PAIRS_PER_CALL // CONFIG.candidates))
+    return InferenceEngine(ToyLanguageModel(), planted_template(), pool)
+
+
+def nearest(pool: Pool) -> NearestSelector:
+    return NearestSelector(pool, ToyEncoder())
+
+
+def test_scores_are_one_shot_gold_logprobs_and_lists_are_sorted(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards the polarity: CEIL's scorer stores a loss under the name of a score."""
+    path = mine(engine, engine.pool[:5], recall=nearest(engine.pool), config=CONFIG, out=tmp_path)
+    mined, _ = read_mined(path)
+    assert {one.query.uid for one in mined} == {example.uid for example in engine.pool[:5]}
+    for one in mined:
+        scores = [candidate.score for candidate in one.candidates]
+        assert len(scores) == CONFIG.candidates
+        assert scores == sorted(scores, reverse=True)
+        for candidate in one.candidates:
+            expected = engine.gold_logprobs([one.query], [Selection.of(candidate.position)])[0]
+            assert candidate.score == pytest.approx(expected, abs=1e-5)
+            assert engine.pool[candidate.position].uid == candidate.uid
+
+
+def test_the_query_and_its_duplicates_are_never_candidates(tmp_path: Path) -> None:
+    """Guards against EPR's `[1:]`, which drops the first hit and believes that it was the query."""
+    examples = planted_examples(8)
+    twins = [Example(f"twin-{one.uid}", {"text": one.fields["text"].upper() + "!"}, one.label) for one in examples[:4]]
+    pool = Pool([*examples, *twins])
+    engine = InferenceEngine(ToyLanguageModel(), planted_template(), pool)
+    selectors = [nearest(pool), RandomSelector(pool)]
+    mined, _ = read_mined(mine(engine, pool, recall=selectors, config=MiningConfig(candidates=10), out=tmp_path))
+    assert len(mined) == len(pool)
+    for one in mined:
+        positions = {candidate.position for candidate in one.candidates}
+        assert len(positions) == 10
+        assert not positions & pool.duplicates_of(one.query)
+
+
+def test_selectors_take_turns_without_duplicates(pool: Pool) -> None:
+    """Guards a mix in which one selector's candidates crowd out the other's, or one is scored twice."""
+    selectors = [nearest(pool), RandomSelector(pool)]
+    (mixed,) = recalled(selectors, [pool[0]], 8)
+    ranked = [list(reversed(selector.select([pool[0]], 8)[0].indices)) for selector in selectors]
+    assert len(set(mixed)) == 8
+    assert mixed[0] == ranked[0][0]
+    assert set(ranked[0][:4]) | set(ranked[1][:4]) <= set(mixed)
+
+
+def test_interrupted_mining_gives_the_file_of_uninterrupted_mining(big: InferenceEngine, tmp_path: Path) -> None:
+    """Guards against queries that are lost or mined twice after an interruption."""
+    whole = mine(big, big.pool, recall=nearest(big.pool), config=CONFIG, out=tmp_path / "whole").read_bytes()
+    for calls in (0, 1, 2):
+        with pytest.raises(Stop):
+            stopping = StoppingSelector(nearest(big.pool), calls)
+            mine(big, big.pool, recall=stopping, config=CONFIG, out=tmp_path / "parts", resume=calls > 0)
+    path = mine(big, big.pool, recall=nearest(big.pool), config=CONFIG, out=tmp_path / "parts")
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("tail", [b'{"uid": "train-1', b"\x00" * 40, b'{"uid"\n'])
+def test_a_torn_last_line_is_cut_off(engine: InferenceEngine, tmp_path: Path, tail: bytes) -> None:
+    """Guards against a file that kill -9 or a power cut makes unreadable for ever."""
+    recall = nearest(engine.pool)
+    path = mine(engine, engine.pool, recall=recall, config=CONFIG, out=tmp_path)
+    whole = path.read_bytes()
+    kept = whole.splitlines(keepends=True)[:7]
+    path.write_bytes(b"".join(kept) + tail)
+    assert len(read_mined(path)[0]) == 7
+    calls = engine.lm.usage.calls
+    mine(engine, engine.pool, recall=recall, config=CONFIG, out=tmp_path)
+    assert path.read_bytes() == whole
+    unfinished = len(engine.pool) - 7
+    assert engine.lm.usage.calls - calls == unfinished * CONFIG.candidates * len(engine.labels)
+
+
+def test_a_process_killed_while_mining_loses_nothing_that_was_written(tmp_path: Path) -> None:
+    """Guards flush and fsync: lines in a buffer die with the process."""
+    program = f"""
+import os, signal
+from pathlib import Path
+from policies.mining import MiningConfig, mine
+from selector.inference.engine import InferenceEngine
+from selector.strategies.random import RandomSelector
+from selector.testing import ToyLanguageModel, planted_pool, planted_template
+
+class Killing(RandomSelector):
+    asked = 0
+    def select(self, queries, k):
+        self.asked += 1
+        if self.asked == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().select(queries, k)
+
+pool = planted_pool({4 * (PAIRS_PER_CALL // 8)})
+engine = InferenceEngine(ToyLanguageModel(), planted_template(), pool)
+mine(engine, pool, recall=Killing(pool), config=MiningConfig(candidates=8), out=Path({str(tmp_path)!r}))
+"""
+    killed = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2])
+    assert killed.returncode == -9
+    assert len(read_mined(tmp_path / "mined.jsonl")[0]) == 2 * (PAIRS_PER_CALL // 8)
+
+
+def test_a_higher_limit_goes_on_where_the_lower_one_ended(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards the promise that mining more later costs only the difference."""
+    recall = nearest(engine.pool)
+    for limit in (4, 9):
+        config = MiningConfig(candidates=6, query_limit=limit)
+        path = mine(engine, engine.pool, recall=recall, config=config, out=tmp_path / "grown")
+    config = MiningConfig(candidates=6, query_limit=9)
+    fresh = mine(engine, engine.pool, recall=recall, config=config, out=tmp_path / "fresh")
+    assert path.read_bytes() == fresh.read_bytes()
+
+
+def test_other_settings_are_refused_until_told_to_start_afresh(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards against scores of two language models, templates or pools in one file."""
+    recall = nearest(engine.pool)
+    mine(engine, engine.pool[:3], recall=recall, config=CONFIG, out=tmp_path)
+    with pytest.raises(DataFileError, match="candidates.*--no-resume"):
+        mine(engine, engine.pool[:3], recall=recall, config=MiningConfig(candidates=5), out=tmp_path)
+    with pytest.raises(DataFileError, match="queries"):
+        mine(engine, engine.pool[:4], recall=recall, config=CONFIG, out=tmp_path)
+    other = InferenceEngine(engine.lm, engine.template, engine.pool, scoring="channel")
+    with pytest.raises(DataFileError, match="scoring"):
+        mine(other, engine.pool[:3], recall=recall, config=CONFIG, out=tmp_path)
+    path = mine(other, engine.pool[:4], recall=recall, config=CONFIG, out=tmp_path, resume=False)
+    assert len(read_mined(path)[0]) == 4
+    assert json.loads((tmp_path / HEADER_FILE).read_text())["scoring"] == "channel"
+
+
+def test_lines_without_their_header_are_refused(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards against resuming a file of which nobody knows how it was made."""
+    recall = nearest(engine.pool)
+    mine(engine, engine.pool[:3], recall=recall, config=CONFIG, out=tmp_path)
+    (tmp_path / HEADER_FILE).unlink()
+    with pytest.raises(DataFileError, match=HEADER_FILE):
+        mine(engine, engine.pool[:3], recall=recall, config=CONFIG, out=tmp_path)
+
+
+def test_a_damaged_line_in_the_middle_is_named(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards against silently dropping all that follows a damaged line."""
+    path = mine(engine, engine.pool[:4], recall=nearest(engine.pool), config=CONFIG, out=tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"{}\n", *lines[2:]]))
+    with pytest.raises(DataFileError, match="line 2"):
+        read_mined(path)
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a traceback where the user only has to free some space."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    mined = MinedQuery(planted_examples(1)[0], (Candidate(0, "a", -0.1),))
+    with pytest.raises(DiskFullError):
+        append_mined(tmp_path / "mined.jsonl", [mined])
+
+
+def test_an_output_folder_that_is_a_file_is_named(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards against a bare FileExistsError."""
+    (tmp_path / "taken").touch()
+    with pytest.raises(DataFileError, match="taken"):
+        mine(engine, engine.pool[:3], recall=nearest(engine.pool), config=CONFIG, out=tmp_path / "taken")
+
+
+def test_bad_queries_are_found_before_anything_is_scored(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards against an error after hours of scoring that was there to be seen at the start."""
+    recall = nearest(engine.pool)
+    good = list(engine.pool[:3])
+    bad: list[tuple[list[Example], type[Exception]]] = [
+        ([], EmptyPoolError),
+        ([*good, Example("u", {"text": "x"})], InvalidExampleError),
+        ([*good, good[0]], InvalidExampleError),
+        ([*good, Example("u", {"body": "x"}, "fresh")], InvalidExampleError),
+        ([*good, Example("u", {"text": "x"}, "stale")], UnknownLabelError),
+        ([*good, Example("u", {"text": "word " * 600}, "fresh")], PromptTooLongError),
+    ]
+    for queries, error in bad:
+        with pytest.raises(error):
+            mine(engine, queries, recall=recall, config=CONFIG, out=tmp_path / "out")
+    with pytest.raises(TooFewExamplesError):
+        config = MiningConfig(candidates=len(engine.pool))
+        mine(engine, good, recall=recall, config=config, out=tmp_path / "out")
+    with pytest.raises(UsageError, match="no selector"):
+        mine(engine, good, recall=[], config=CONFIG, out=tmp_path / "out")
+    assert engine.lm.usage.calls == 0
+
+
+def test_a_candidate_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
+    """Guards against the zero-shot score standing for a candidate that the model never saw."""
+    long = Example("long", {"text": "word " * 60}, "fresh")
+    pool = Pool([*planted_examples(6), long])
+    engine = InferenceEngine(ToyLanguageModel(context_length=60), planted_template(), pool)
+    path = mine(engine, pool[:3], recall=RandomSelector(pool), config=CONFIG, out=tmp_path)
+    for one in read_mined(path)[0]:
+        assert "long" not in {candidate.uid for candidate in one.candidates}
+        assert len(one.candidates) == CONFIG.candidates - 1
+
+
+@pytest.mark.parametrize("wrong", [{"candidates": 1}, {"query_limit": 0}, {"seed": -1}])
+def test_wrong_settings_are_refused(wrong: dict[str, int]) -> None:
+    """Guards against settings that fail far from where they were made."""
+    with pytest.raises(UsageError):
+        MiningConfig(**wrong)
+
+
+def test_a_mined_query_survives_the_file(tmp_path: Path) -> None:
+    """Guards hostile text: newlines, quotes, line separators and other scripts stay one line."""
+    query = Example("ü\n1", {"text": 'a "b"\r\nc\u2028d\x85e 😀'}, "fresh")
+    mined = MinedQuery(query, (Candidate(3, "x\ny", -0.25), Candidate(1, "z", -1.0)))
+    append_mined(tmp_path / "mined.jsonl", [mined, mined])
+    assert read_mined(tmp_path / "mined.jsonl")[0] == [mined, mined]
