@@ -37,9 +37,9 @@ def observation_space(problem: DecisionProblem) -> spaces.Space[Any]:
     return spaces.Dict(
         {
             "query": box(-1.01, 1.01, width),
-            "candidates": box(-1.01, 1.01, size, width),
-            "features": box(-1.01, 1.01, size, len(FEATURES)),
-            "chosen": box(0, 1, shots, size),
+            "candidates": box(-1.01, 1.01, size * width),
+            "features": box(-1.01, 1.01, size * len(FEATURES)),
+            "chosen": box(0, 1, shots * size),
             "mask": box(0, 1, size + 1),
             "step": box(0, 1, 1),
         }
@@ -55,10 +55,10 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
     else is left). An invalid action raises `ShotsmithError`.
 
     ## Observation Space
-    `Dict` of float32 boxes: `query` (D,) and `candidates` (K, D) unit-norm embeddings, `features` (K, F) of each
-    candidate (similarity, redundancy, label shares, rank), `chosen` (H, K) one-hot rows in the order chosen, `mask`
-    (K + 1,) valid actions, `step` (1,) the share of H that is chosen. Short shortlists are padded with zeros. No
-    feature asks the language model.
+    `Dict` of flat float32 boxes: `query` (D,) and `candidates` (K * D,) unit-norm embeddings, `features` (K * F,) of
+    each candidate (similarity, redundancy, label shares, rank), `chosen` (H * K,) one-hot rows in the order chosen,
+    `mask` (K + 1,) valid actions, `step` (1,) the share of H that is chosen. Short shortlists are padded with zeros.
+    No feature asks the language model.
 
     ## Starting State
     A query drawn uniformly from the reward queries, no demonstration chosen. `reset(options={"query": n})` starts

@@ -13,7 +13,8 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,15 +111,12 @@ def train_retriever(
         DiskFullError: When the disk is full; what was in the folder before is kept.
     """
     config = config or RetrieverTrainingConfig()
-    _require_free(out)
+    _prepare(out)
     header, queries = _training_queries(mined, pool, config)
-    model = _load(base_encoder)
-    if config.max_seq_length is not None:
-        model.max_seq_length = min(config.max_seq_length, model.max_seq_length or config.max_seq_length)
+    model = _load(base_encoder, config.max_seq_length)
     metrics = {"mined_queries": float(len(queries)), "mined_positive_label_agreement": _agreement(queries, pool)}
     metrics |= _measured(_encoder(model, base_encoder), queries, pool, dev, suffix="before")
     with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
             made = Path(scratch) / "retriever"
             _fit(model, queries, pool, config=config, folder=Path(scratch), progress=progress)
@@ -203,25 +201,45 @@ def _training_queries(
     return header, queries
 
 
-def _require_free(out: Path) -> None:
+def _prepare(out: Path) -> None:
     if out.exists() and not (out / CARD_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ArtifactError(
             f"{out} holds other files", expected="a retriever or nothing", remedy="Choose another --out."
         )
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _load(source: str | Path) -> SentenceTransformer:
+def _load(source: str | Path, longest: int | None) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
     place = find_bundled(str(source)) if is_bundled(str(source)) else source
     try:
-        return SentenceTransformer(str(place), model_kwargs={"use_safetensors": True})
+        with _without_bars():
+            model = SentenceTransformer(str(place), model_kwargs={"use_safetensors": True})
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise ModelLoadError(
             f"base encoder {str(source)!r} cannot be loaded ({str(error).splitlines()[0]})",
             expected="a bundled name, a sentence-transformers folder or a hub id",
             remedy="Check the name, and the network for a hub id; bundled names work offline.",
         ) from error
+    if longest is not None:
+        model.max_seq_length = min(longest, model.max_seq_length or longest)
+    return model
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keeps the bars of transformers off the terminal: progress has one owner."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _encoder(model: SentenceTransformer, source: str | Path) -> SentenceEncoder:
@@ -270,7 +288,8 @@ def _write(model: SentenceTransformer, card: RetrieverCard, config: RetrieverTra
     from safetensors import SafetensorError
 
     try:
-        model.save(str(folder), create_model_card=False)
+        with _without_bars():
+            model.save(str(folder), create_model_card=False)
     except SafetensorError as error:
         # safetensors tells a full disk only in words; `writing` reads error numbers.
         if found := re.search(r"os error (\d+)", str(error)):

@@ -71,21 +71,7 @@ def fine_tune(
     """
     columns = zip(*(row for batch in batches for row in batch), strict=True)
     dataset = Dataset.from_dict(dict(zip(("query", "positive", "negative"), map(list, columns), strict=True)))
-    lengths = [len(batch) for batch in batches]
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder / "trainer"),
-        num_train_epochs=1,  # the batches hold the rows of every epoch
-        per_device_train_batch_size=max(lengths),
-        batch_sampler=lambda dataset, **_: PlannedBatches(dataset, lengths),
-        learning_rate=config.learning_rate,
-        warmup_steps=int(config.warmup_ratio * len(batches)),
-        seed=config.seed,
-        logging_steps=max(1, len(batches) // LOGGED_POINTS),
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
+    arguments = _arguments([len(batch) for batch in batches], config, folder)
     with _own_randomness():
         trainer = _Trainer(
             model=model,
@@ -102,6 +88,23 @@ def fine_tune(
             expected="finite weights",
             remedy="Lower the learning rate.",
         )
+
+
+def _arguments(lengths: Sequence[int], config: FineTuningConfig, folder: Path) -> SentenceTransformerTrainingArguments:
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(folder / "trainer"),
+        num_train_epochs=1,  # the batches hold the rows of every epoch
+        per_device_train_batch_size=max(lengths),
+        batch_sampler=lambda dataset, **_: PlannedBatches(dataset, lengths),
+        learning_rate=config.learning_rate,
+        warmup_steps=int(config.warmup_ratio * len(lengths)),
+        seed=config.seed,
+        logging_steps=max(1, len(lengths) // LOGGED_POINTS),
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
 
 
 class PlannedBatches(DefaultBatchSampler):  # type: ignore[misc]

@@ -75,6 +75,7 @@ def mine(
         The path of mined.jsonl.
 
     Raises:
+        UsageError: When there is no selector.
         EmptyPoolError: When there is no query.
         InvalidExampleError: When a query has no label, its uid occurs twice or it lacks a field of the template.
         UnknownLabelError: When a query's label has no verbalizer.
@@ -85,6 +86,8 @@ def mine(
     """
     config = config or MiningConfig()
     selectors = tuple(recall) if isinstance(recall, Sequence) else (recall,)
+    if not selectors:
+        raise UsageError("no selector recalls candidates", expected="at least one", remedy="Pass a selector.")
     asked = Pool(queries)
     order = np.random.default_rng(config.seed).permutation(len(asked))[: config.query_limit]
     planned = [asked[int(position)] for position in order]
@@ -115,11 +118,8 @@ def recalled(selectors: Sequence[Selector], queries: Sequence[Example], count: i
         N lists of L pool positions, best first.
 
     Raises:
-        UsageError: When there is no selector.
         TooFewExamplesError: When a query has fewer than L candidates.
     """
-    if not selectors:
-        raise UsageError("no selector recalls candidates", expected="at least one", remedy="Pass a selector.")
     by_selector = [selector.select(queries, count) for selector in selectors]
     # A selection's last index is its best; dict.fromkeys keeps the first of each position.
     in_turn = (

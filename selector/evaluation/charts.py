@@ -39,7 +39,7 @@ def accuracy_chart(summary: Sequence[Summary], *, width: int = 720) -> str:
     """
     gutter = max(text_width(entry.method) for entry in summary) + 2 * GAP
     above = gutter > 0.4 * width  # names do not fit beside the intervals: put each on a line of its own
-    left, row = (GAP, ROW + 14) if above else (gutter, ROW)
+    left, row = (2 * GAP, ROW + 14) if above else (gutter, ROW)
     ticks = percent_ticks(
         min(entry.accuracy.low for entry in summary),
         max(entry.accuracy.high for entry in summary),
@@ -55,7 +55,7 @@ def accuracy_chart(summary: Sequence[Summary], *, width: int = 720) -> str:
     for place, entry in enumerate(summary):
         own, y = entry.accuracy, TOP + row * (place + (0.7 if above else 0.5))
         name = shortened(entry.method, width - 2 * GAP)
-        where = f'x="{left}" y="{y - 13:.1f}"' if above else f'x="{left - 14:.1f}" y="{y + 4:.1f}" text-anchor="end"'
+        where = f'x="{GAP}" y="{y - 13:.1f}"' if above else f'x="{left - 14:.1f}" y="{y + 4:.1f}" text-anchor="end"'
         body.append(
             f'<g class="{_kind(entry)}"><title>{escape(_spoken(entry))}</title><text class="name" {where}>'
             f'{escape(name)}</text><line class="interval" x1="{x(own.low):.1f}" x2="{x(own.high):.1f}" y1="{y:.1f}" '

@@ -119,7 +119,7 @@ def _table_row(entry: Summary, best: bool) -> str:
     )
     kind = ("best " if best else "") + ("lm" if entry.uses_lm else "free")
     return (
-        f'<tr class="{kind}"><th scope="row">{escape(entry.method)}</th>'
+        f'<tr class="{kind}"><th scope="row" title="{escape(entry.method)}">{escape(entry.method)}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         + "</tr>"
     )

@@ -67,14 +67,14 @@ class PointerNetwork(nn.Module):
         Returns:
             (B, K + 1) logits, the last for STOP, and (B,) values in units of reward.
         """
-        features = observation["features"]
+        features = observation["features"].unflatten(1, (-1, self.config.features))  # (B, K, F)
+        embeddings = observation["candidates"].unflatten(1, (-1, self.config.width))  # (B, K, D)
+        chosen = observation["chosen"].unflatten(1, (-1, features.shape[1]))  # (B, H, K)
         query = self.query(observation["query"])  # (B, hidden)
-        candidates = torch.tanh(self.candidate(torch.cat([observation["candidates"], features], dim=-1)))
+        candidates = torch.tanh(self.candidate(torch.cat([embeddings, features], dim=-1)))  # (B, K, hidden)
         present = features.abs().sum(dim=-1, keepdim=True).gt(0).float()  # padding has no features
         mean = (candidates * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
-        state = self.state(
-            torch.cat([query, self._read(observation["chosen"], candidates), mean, observation["step"]], -1)
-        )
+        state = self.state(torch.cat([query, self._read(chosen, candidates), mean, observation["step"]], -1))
         spread = state[:, None, :].expand_as(candidates)
         joined = torch.cat([candidates, spread, candidates * query[:, None, :]], dim=-1)  # (B, K, 3 * hidden)
         scores = self.pointer(torch.tanh(self.pointer_hidden(joined))).squeeze(-1)

@@ -34,8 +34,9 @@ def observe(shortlist: Shortlist, chosen: Sequence[int], *, size: int, horizon: 
         may_stop: Whether stopping is a choice before the horizon.
 
     Returns:
-        float32 arrays: query (D,), candidates (K, D), features (K, F), chosen (H, K) one-hot rows in the order chosen,
-        mask (K + 1,) with 1 where the action is valid (the last is STOP), and step (1,) the share of H that is chosen.
+        float32 arrays, flat because learners expect vectors: query (D,), candidates (K * D,), features (K * F,), chosen
+        (H * K,) one-hot rows in the order chosen, mask (K + 1,) with 1 where the action is valid (the last is STOP),
+        and step (1,) the share of H that is chosen.
     """
     count = len(shortlist)
     candidates = np.zeros((size, len(shortlist.query)), dtype=np.float32)
@@ -46,9 +47,9 @@ def observe(shortlist: Shortlist, chosen: Sequence[int], *, size: int, horizon: 
     order[np.arange(len(chosen)), list(chosen)] = 1.0
     return {
         "query": shortlist.query.astype(np.float32),
-        "candidates": candidates,
-        "features": features,
-        "chosen": order,
+        "candidates": candidates.reshape(-1),
+        "features": features.reshape(-1),
+        "chosen": order.reshape(-1),
         "mask": valid_actions(shortlist, chosen, size=size, horizon=horizon, may_stop=may_stop).astype(np.float32),
         "step": np.array([len(chosen) / horizon], dtype=np.float32),
     }

@@ -59,7 +59,7 @@ StoppingSelector.__name__ = "NearestSelector"  # the header names the kind of se
 @pytest.fixture
 def big() -> InferenceEngine:
     """An engine whose pool takes several language-model calls."""
-    pool = planted_pool(3 * (PAIRS_PER_CALL // CONFIG.candidates))
+    pool = planted_pool(5 * (PAIRS_PER_CALL // CONFIG.candidates))
     return InferenceEngine(ToyLanguageModel(), planted_template(), pool)
 
 
@@ -111,8 +111,8 @@ def test_interrupted_mining_gives_the_file_of_uninterrupted_mining(big: Inferenc
     """Guards against queries that are lost or mined twice after an interruption."""
     whole = mine(big, big.pool, recall=nearest(big.pool), config=CONFIG, out=tmp_path / "whole").read_bytes()
     for calls in (0, 1, 2):
+        stopping = StoppingSelector(nearest(big.pool), calls)
         with pytest.raises(Stop):
-            stopping = StoppingSelector(nearest(big.pool), calls)
             mine(big, big.pool, recall=stopping, config=CONFIG, out=tmp_path / "parts", resume=calls > 0)
     path = mine(big, big.pool, recall=nearest(big.pool), config=CONFIG, out=tmp_path / "parts")
     assert path.read_bytes() == whole
@@ -176,7 +176,7 @@ def test_other_settings_are_refused_until_told_to_start_afresh(engine: Inference
     """Guards against scores of two language models, templates or pools in one file."""
     recall = nearest(engine.pool)
     mine(engine, engine.pool[:3], recall=recall, config=CONFIG, out=tmp_path)
-    with pytest.raises(DataFileError, match="candidates.*--no-resume"):
+    with pytest.raises(DataFileError, match=r"candidates.*--no-resume"):
         mine(engine, engine.pool[:3], recall=recall, config=MiningConfig(candidates=5), out=tmp_path)
     with pytest.raises(DataFileError, match="queries"):
         mine(engine, engine.pool[:4], recall=recall, config=CONFIG, out=tmp_path)
@@ -240,12 +240,13 @@ def test_bad_queries_are_found_before_anything_is_scored(engine: InferenceEngine
     for queries, error in bad:
         with pytest.raises(error):
             mine(engine, queries, recall=recall, config=CONFIG, out=tmp_path / "out")
+    too_many = MiningConfig(candidates=len(engine.pool))
     with pytest.raises(TooFewExamplesError):
-        config = MiningConfig(candidates=len(engine.pool))
-        mine(engine, good, recall=recall, config=config, out=tmp_path / "out")
+        mine(engine, good, recall=recall, config=too_many, out=tmp_path / "out")
     with pytest.raises(UsageError, match="no selector"):
         mine(engine, good, recall=[], config=CONFIG, out=tmp_path / "out")
     assert engine.lm.usage.calls == 0
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_candidate_that_does_not_fit_is_left_out(tmp_path: Path) -> None:

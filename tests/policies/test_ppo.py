@@ -1,0 +1,207 @@
+"""Tests of training: does it learn, does it resume, what does it leave behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envs.planted import planted_problem
+from envs.vector import VectorDemoSelection
+from policies.checkpoints import latest_checkpoint
+from policies.export import check_parity, export_policy
+from policies.planted_study import permutation_p, run_planted_study
+from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.runs import Provenance, read_best, read_run
+from policies.vectorised import MaskedVecEnv
+from selector.errors import ArtifactError, UsageError
+from selector.learned.artifact import read_artifact
+
+PROVENANCE = Provenance("all-minilm-l6-v2", labelled_demonstrations=False, fingerprints={"pool": "p"})
+
+
+def small(**changes: object) -> PolicyTrainingConfig:
+    settings = {
+        "shots": 2,
+        "shortlist_size": 6,
+        "total_steps": 256,
+        "copies": 8,
+        "rollout_steps": 4,
+        "batch_size": 16,
+        "evaluate_every": 2,
+        "similarity_weight": 0.0,
+    }
+    return PolicyTrainingConfig(**(settings | changes))  # type: ignore[arg-type]
+
+
+def train(out: Path, config: PolicyTrainingConfig, **options: object) -> Path:
+    problem, _ = planted_problem()
+    return train_policy(problem, problem, out=out, config=config, provenance=PROVENANCE, **options)  # type: ignore[arg-type]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    place = latest_checkpoint(run / "checkpoints")
+    assert place is not None
+    return load_file(place / "policy.safetensors")
+
+
+def test_ppo_reaches_the_planted_optimum() -> None:
+    """Guards that anything is learned: at least 90 % of the brute-forced optimum, better than chance at p < 0.01."""
+    figures = run_planted_study(seed=0, steps=12_288)
+    assert figures["share"] >= 0.9, figures
+    assert figures["p"] < 0.01, figures
+    assert figures["random"] < 0.3 * figures["optimum"], figures
+
+
+def test_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+    """Guards resume after a kill: weights, moments, generators, running episodes and counters all come back."""
+    whole = train(tmp_path / "whole", small())
+
+    class Killed(Exception):
+        pass
+
+    class KillsAt:
+        def __init__(self, steps: int) -> None:
+            self.left = steps
+
+        def track(self, description: str, total: int):  # type: ignore[no-untyped-def]
+            from contextlib import contextmanager
+
+            def advance(steps: int) -> None:
+                self.left -= steps
+                if self.left < 0:
+                    raise Killed
+
+            @contextmanager
+            def bar():  # type: ignore[no-untyped-def]
+                yield advance
+
+            return bar()
+
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", small(), progress=KillsAt(100))
+    assert weights(tmp_path / "cut").keys() == weights(whole).keys()
+    assert any(not torch.equal(weights(tmp_path / "cut")[name], tensor) for name, tensor in weights(whole).items())
+    train(tmp_path / "cut", small())
+    assert all(torch.equal(weights(tmp_path / "cut")[name], tensor) for name, tensor in weights(whole).items())
+    read = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
+    want = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["steps"], line["dev_potential"]) for line in read] == [
+        (line["steps"], line["dev_potential"]) for line in want
+    ]
+
+
+def test_the_same_seed_trains_the_same_policy(tmp_path: Path) -> None:
+    """Guards determinism, and that the seed matters."""
+    first, second = train(tmp_path / "a", small()), train(tmp_path / "b", small())
+    other = train(tmp_path / "c", small(seed=1))
+    assert all(torch.equal(weights(second)[name], tensor) for name, tensor in weights(first).items())
+    assert any(not torch.equal(weights(other)[name], tensor) for name, tensor in weights(first).items())
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    """Guards the second `make demo`: resuming a finished run must change nothing and take no steps."""
+    run = train(tmp_path / "run", small())
+    before = weights(run)
+    train(run, small())
+    assert all(torch.equal(weights(run)[name], tensor) for name, tensor in before.items())
+
+
+def test_another_configuration_needs_another_folder(tmp_path: Path) -> None:
+    """Guards against a run whose first half was trained otherwise."""
+    run = train(tmp_path / "run", small(total_steps=64))
+    with pytest.raises(UsageError, match="learning_rate"):
+        train(run, small(total_steps=64, learning_rate=0.5))
+    train(run, small(total_steps=64, learning_rate=0.5), resume=False)
+    assert read_run(run)["config"]["learning_rate"] == 0.5
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="other files"):
+        train(tmp_path / "other", small())
+    assert (tmp_path / "other" / "notes.txt").read_text() == "mine"
+
+
+def test_impossible_batches_are_refused() -> None:
+    """Guards stable-baselines3's truncated minibatch, which it only warns about."""
+    with pytest.raises(UsageError, match="multiple of batch_size"):
+        small(batch_size=24)
+
+
+def test_a_run_leaves_curves_metrics_and_the_best_weights(tmp_path: Path) -> None:
+    """Guards what people look at: TensorBoard events, metrics.jsonl, and best weights no worse than any evaluation."""
+    run = train(tmp_path / "run", small())
+    assert list((run / "tensorboard").glob("events*"))
+    values = [json.loads(line)["dev_potential"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert read_best(run).metrics["dev_potential"] == max(values)
+    assert len(list((run / "checkpoints").iterdir())) == 1
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    """Guards against a traceback, and against silently starting over."""
+    run = train(tmp_path / "run", small(total_steps=64))
+    place = latest_checkpoint(run / "checkpoints")
+    assert place is not None
+    (place / "policy.safetensors").write_bytes(b"\x00" * 10)
+    with pytest.raises(ArtifactError, match="--no-resume"):
+        train(run, small(total_steps=64))
+
+
+def test_export_writes_what_the_training_process_decided(tmp_path: Path) -> None:
+    """Guards the parity check: an artifact that scores otherwise is never finished."""
+    run = train(tmp_path / "run", small())
+    artifact = read_artifact(export_policy(run, tmp_path / "artifact"))
+    best = read_best(run)
+    check_parity(artifact, best)
+    assert artifact.manifest.metrics == best.metrics
+    assert artifact.manifest.encoder == "all-minilm-l6-v2"
+    with torch.no_grad():
+        artifact.network.similarity_weight += 1.0
+    with pytest.raises(ArtifactError, match="nats away"):
+        check_parity(artifact, best)
+
+
+def test_export_refuses_what_is_no_run(tmp_path: Path) -> None:
+    """Guards the message for a wrong path."""
+    with pytest.raises(ArtifactError, match="train-policy"):
+        export_policy(tmp_path, tmp_path / "artifact")
+
+
+def test_the_learner_sees_every_copy() -> None:
+    """Guards the stable-baselines3 adapter: masks, ends, terminal observations and episode returns."""
+    problem, _ = planted_problem()
+    env = MaskedVecEnv(VectorDemoSelection(problem, 3))
+    env.seed(4)
+    first = env.reset()
+    assert env.has_attr("action_masks")
+    masks = np.stack(env.env_method("action_masks"))
+    assert masks.shape == (3, 7)
+    totals = np.zeros(3)
+    for step in (1, 2):
+        actions = np.array([np.flatnonzero(mask)[0] for mask in env.env_method("action_masks")])
+        _, rewards, done, infos = env.step(actions)
+        totals += rewards
+        assert done.tolist() == [step == 2] * 3
+    assert [info["episode"]["r"] for info in infos] == pytest.approx(totals.tolist(), abs=1e-6)
+    assert [info["episode"]["l"] for info in infos] == [2, 2, 2]
+    assert all(info["terminal_observation"]["step"] == 1.0 for info in infos)
+    env.seed(4)
+    assert all(np.array_equal(array, first[name]) for name, array in env.reset().items())
+    assert env.env_is_wrapped(object) == [False] * 3
+    with pytest.raises(AttributeError):
+        env.set_attr("x", 1)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.floats(-1, 1), min_size=5, max_size=12), st.integers(0, 100))
+def test_the_permutation_test_is_a_test(values: list[float], seed: int) -> None:
+    """Guards the p-value: equal samples give 1, shifted ones little, and it is never 0."""
+    sample = np.array(values)
+    assert permutation_p(sample, sample, rounds=200, seed=seed) == 1.0
+    assert 0 < permutation_p(sample + 5, sample, rounds=2000, seed=seed) < 0.06

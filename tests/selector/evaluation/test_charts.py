@@ -1,0 +1,116 @@
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selector.evaluation.charts import accuracy_chart, cost_chart
+from selector.evaluation.compare import Summary
+from selector.evaluation.layout import Box, percent_ticks, place_labels, shortened, text_width, token_ticks
+from selector.evaluation.statistics import Interval, PairedDifference
+
+few = settings(max_examples=60, deadline=None)
+share = st.floats(0, 1)
+NUMBER = re.compile(r"NaN|nan|inf")
+
+
+def _entry(name: str, mean: float, tokens: float, *, low: float | None = None, high: float | None = None) -> Summary:
+    interval = Interval(mean, mean if low is None else low, mean if high is None else high)
+    return Summary(name, tokens > 0, interval, PairedDifference(0.0, 0.0, 0.0, 1.0), tokens, 1.0)
+
+
+@few
+@given(share, share, st.integers(3, 9))
+def test_percent_ticks_enclose(one: float, other: float, most: int) -> None:
+    """Guards against dots outside the axis, and an axis of no length when all methods score the same."""
+    low, high = sorted((one, other))
+    ticks = percent_ticks(low, high, most=most)
+    assert ticks[0] <= low + 1e-8
+    assert ticks[-1] >= high - 1e-8
+    assert 2 <= len(ticks) <= most
+    assert all(-0.5 <= tick <= 1.5 for tick in ticks)
+
+
+@few
+@given(st.floats(-1, 9), st.floats(0.75, 6), st.integers(3, 8))
+def test_token_ticks_are_round_and_inside(low: float, length: float, most: int) -> None:
+    """Guards against an axis without numbers, or with so many that they cover one another."""
+    ticks = token_ticks(low, low + length, most=most)
+    assert 1 <= len(ticks) <= most
+    assert all(low <= math.log10(tick) <= low + length for tick in ticks)
+
+
+@few
+@given(
+    st.lists(st.tuples(st.sampled_from([60.0, 61.0, 200.0, 310.0]), st.integers(10, 290)), min_size=1, max_size=18),
+    st.data(),
+)
+def test_labels_cover_neither_dots_nor_one_another(dots, data) -> None:
+    """Guards against unreadable clusters: most methods cost the same, so their dots stand above one another."""
+    widths = data.draw(st.lists(st.integers(10, 120), min_size=len(dots), max_size=len(dots)))
+    frame = Box(48, 0, 340, 300)
+    boxes = [box for box in place_labels(dots, widths, frame) if box is not None]
+    assert all(box.within(frame) for box in boxes)
+    for at, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:at])
+        assert not any(box.left < x < box.right and box.top < y < box.bottom for x, y in dots)
+
+
+def test_ten_equal_methods_are_all_named() -> None:
+    """Guards against labels given up although there is room."""
+    boxes = place_labels([(200.0, 150.0)] * 10, [60.0] * 10, Box(48, 0, 720, 300))
+    assert all(box is not None for box in boxes)
+
+
+def test_no_room_is_no_label() -> None:
+    """Guards against an endless search for a place."""
+    assert place_labels([(5.0, 5.0)], [500.0], Box(0, 0, 10, 10)) == [None]
+
+
+def test_long_names_are_cut_to_their_room() -> None:
+    """Guards against names that run out of the drawing; wide characters count as wide."""
+    assert shortened("nearest", 200) == "nearest"
+    cut = shortened("選択" * 30, 100)
+    assert cut.endswith("…")
+    assert text_width(cut) <= 100
+    assert shortened("anything", 0) == "…"
+
+
+@pytest.mark.parametrize("width", [340, 720])
+@pytest.mark.parametrize(
+    "summary",
+    [
+        [_entry("only", 1.0, 5000)],
+        [_entry("none right", 0.0, 0)],
+        [_entry("same", 0.5, 100), _entry("same too", 0.5, 100)],
+        [_entry("a<b>&\"'", 0.7, 1e9, low=0.6, high=0.8), _entry("free", 0.4, 0, low=0.3, high=0.5)],
+        [_entry("a method with a name that is far too long for a gutter" * 2, 0.2, 1), _entry("b", 0.9, 1e6)],
+        [_entry(f"method-{number}", number / 40, 1000 + number) for number in range(40)],
+    ],
+)
+def test_charts_are_well_formed_and_inside_their_frame(summary: list[Summary], width: int) -> None:
+    """Guards against division by zero on equal scores, names that break the markup, and dots out of sight."""
+    for chart in (accuracy_chart, cost_chart):
+        text = chart(summary, width=width)
+        root = ElementTree.fromstring(text)
+        assert (
+            NUMBER.search(" ".join(element.get(key, "") for element in root.iter() for key in ("x", "y", "cx", "cy")))
+            is None
+        )
+        assert root.get("role") == "img"
+        assert all(entry.method in root.get("aria-label", "") for entry in summary)
+        _, _, right, bottom = map(float, root.get("viewBox", "").split())
+        circles = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in root.iter("circle")]
+        assert len(circles) == len(summary)
+        assert all(0 < x < right and 0 < y < bottom for x, y in circles)
+
+
+def test_better_stands_further_right_and_dearer_too() -> None:
+    """Guards against a mirrored axis."""
+    summary = [_entry("good", 0.9, 10_000), _entry("bad", 0.3, 1_000)]
+    for chart in (accuracy_chart, cost_chart):
+        good, bad = list(ElementTree.fromstring(chart(summary)).iter("circle"))
+        assert float(good.get("cx")) > float(bad.get("cx"))
+        assert float(good.get("cy")) < float(bad.get("cy"))
