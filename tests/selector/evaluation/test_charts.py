@@ -1,6 +1,6 @@
 import math
 import re
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given, settings
@@ -94,7 +94,7 @@ def test_charts_are_well_formed_and_inside_their_frame(summary: list[Summary], w
     """Guards against division by zero on equal scores, names that break the markup, and dots out of sight."""
     for chart in (accuracy_chart, cost_chart):
         text = chart(summary, width=width)
-        root = ElementTree.fromstring(text)
+        root = ET.fromstring(text)
         assert (
             NUMBER.search(" ".join(element.get(key, "") for element in root.iter() for key in ("x", "y", "cx", "cy")))
             is None
@@ -111,6 +111,6 @@ def test_better_stands_further_right_and_dearer_too() -> None:
     """Guards against a mirrored axis."""
     summary = [_entry("good", 0.9, 10_000), _entry("bad", 0.3, 1_000)]
     for chart in (accuracy_chart, cost_chart):
-        good, bad = list(ElementTree.fromstring(chart(summary)).iter("circle"))
+        good, bad = list(ET.fromstring(chart(summary)).iter("circle"))
         assert float(good.get("cx")) > float(bad.get("cx"))
         assert float(good.get("cy")) < float(bad.get("cy"))
