@@ -71,16 +71,16 @@ class DemoConfig:
         seed: Seeds everything.
     """
 
-    shots: int = 4
+    shots: int = 3
     queries: int = 60
-    mined: int = 80
-    candidates: int = 10
-    reward_queries: int = 48
-    steps: int = 768
+    mined: int = 64
+    candidates: int = 8
+    reward_queries: int = 32
+    steps: int = 384
     shortlist: int = 12
     search_queries: int = 24
-    permutations: int = 4
-    probes: int = 4
+    permutations: int = 3
+    probes: int = 2
     seed: int = 0
 
 

@@ -95,7 +95,7 @@ class SentenceEncoder:
     @property
     def width(self) -> int:
         """D, the length of an embedding."""
-        return int(self._model.get_sentence_embedding_dimension())
+        return int(self._model.get_embedding_dimension())
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embeds texts, each distinct one once; see `TextEncoder.encode`."""

@@ -89,7 +89,9 @@ def test_hub_rows_get_class_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
     rows = datasets.Dataset.from_dict(
         {"text": ["a", "b"], "label": [1, 0]},
-        features=datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}),
+        features=datasets.Features(
+            {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+        ),
     )
     asked = []
 

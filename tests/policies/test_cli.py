@@ -1,0 +1,270 @@
+"""Tests of the command line: the whole chain on a tiny model, and one line for every mistake."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from policies.cli import app
+from policies.cli.app import errors_as_one_line
+from selector.testing import planted_examples
+
+TEMPLATE = 'template = "Review: {text}\\nSentiment:{label}"'
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def write_task(folder: Path, lm: Path | str, *, rows: int = 60, extra: str = "") -> Path:
+    """A task over planted reviews."""
+    lines = [json.dumps({**one.fields, "label": one.label}) for one in planted_examples(rows)]
+    (folder / "train.jsonl").write_text("\n".join(lines))
+    path = folder / "task.toml"
+    path.write_text(
+        f'[data]\ntrain = "train.jsonl"\ntest_size = 8\ndev_size = 6\nreward_size = 8\n'
+        f'[fields]\ninputs = ["text"]\nlabel = "label"\n[prompt]\n{TEMPLATE}\n'
+        f"[lm]\nmodel = {json.dumps(str(lm))}\n{extra}"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tiny_llama: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny language model as a folder, as a user would name it."""
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    model, tokenizer = tiny_llama
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOTSMITH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.bundled
+def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
+    """Guards every command from mining to the comparison, as scripts and people chain them; and their second run."""
+    task = write_task(tmp_path, tiny_model)
+    mined, retriever, runs, artifact = (tmp_path / name for name in ("mined", "epr", "run", "policy"))
+    common = ("--task", task, "--quiet")
+    chain = [
+        ("mine", *common, "--out", mined, "--candidates", 6, "--limit", 20),
+        ("train-retriever", *common, "--mined", mined, "--out", retriever, "--epochs", 1),
+        ("train-policy", *common, "--retriever", retriever, "--out", runs, "--shots", 2, "--steps", 256),
+        ("export", runs, "--out", artifact),
+    ]
+    for _ in range(2):
+        for command in chain:
+            result = run(*command)
+            assert result.exit_code == 0, (command, result.output)
+    assert (retriever / "shotsmith.json").is_file()
+    assert sum(1 for _ in (mined / "mined.jsonl").open()) == 20
+
+    manifest = json.loads(run("inspect", artifact, "--json").stdout)
+    assert (manifest["shots"], manifest["encoder"]) == (2, "encoder")
+    assert "shortlist size" in run("inspect", artifact).stdout
+
+    query = ("--text", "text=the plot is superb and warm", "--task", task)
+    chosen = json.loads(run("select", *query, "--artifact", artifact, "--shots", 2, "--json").stdout)
+    assert len(chosen[0]["demonstrations"]) == 2
+    assert "1. " in run("select", *query, "--artifact", artifact).stdout
+    answer = json.loads(run("predict", *query, "--artifact", artifact, "--shots", 2, "--json").stdout)[0]
+    assert answer["demonstrations"] == [one["uid"] for one in chosen[0]["demonstrations"]]
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    assert run("predict", *query, "--method", "bm25").exit_code == 0
+
+    methods = (
+        f"zero,random,bm25,nearest,mmr,best-of-k,{retriever},{artifact},{artifact}+locale,label-vote,logreg,majority"
+    )
+    result = run(
+        "compare", *common, "--methods", methods, "--shots", 2, "--seeds", 2, "--out", tmp_path / "out", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    results = json.loads(result.stdout)
+    assert results == json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {row["method"] for row in results["summary"]} == {
+        *("zero", "random", "bm25", "nearest", "mmr", "best-of-k", "epr", "policy", "policy+locale"),
+        *("label-vote", "logreg", "majority"),
+    }
+    assert [row["seed"] for row in results["rows"] if row["method"] == "random"] == [0, 1]
+    assert all(row["lm_tokens_computed"] <= row["lm_tokens"] for row in results["rows"])
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert len((tmp_path / "out" / "per_query.csv").read_text().splitlines()) == 1 + 8 * len(results["rows"])
+
+
+@pytest.mark.bundled
+def test_a_policy_refuses_another_pool_and_another_template(tiny_model: Path, tmp_path: Path) -> None:
+    """Guards against an artifact that is used for what it was not made for; --force is the way round."""
+    task = write_task(tmp_path, tiny_model)
+    common = ("--task", task, "--quiet", "--steps", 256, "--shots", 2)
+    assert run("train-policy", *common, "--out", tmp_path / "run").exit_code == 0
+    assert run("export", tmp_path / "run", "--out", tmp_path / "policy").exit_code == 0
+    query = ("--text", "text=a dull plot", "--artifact", tmp_path / "policy")
+    (tmp_path / "grown").mkdir()
+    grown = write_task(tmp_path / "grown", tiny_model, rows=70)
+    refused = run("select", "--task", grown, *query)
+    assert (refused.exit_code, "the pool in use" in refused.stderr) == (1, True)
+    assert run("select", "--task", grown, *query, "--force").exit_code == 0
+    (tmp_path / "other").mkdir()
+    other = write_task(tmp_path / "other", tiny_model)
+    other.write_text(other.read_text().replace("Sentiment:", "Verdict:"))
+    refused = run("predict", "--task", other, *query)
+    assert (refused.exit_code, "the template in use" in refused.stderr) == (1, True)
+
+
+def one_line(result: Result, code: int, *fragments: str) -> None:
+    assert result.exit_code == code, result.output
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert "expected" in lines[0]
+    for fragment in fragments:
+        assert fragment in lines[0]
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "fragments"),
+    [
+        (("select", "--task", "absent.toml", "--artifact", "x", "--text", "text=a"), 2, ("absent.toml",)),
+        (("select", "--task", "{task}", "--artifact", "{dir}/none", "--text", "text=a"), 1, ("manifest.json",)),
+        (("select", "--task", "{task}", "--artifact", "x", "--text", "nothing"), 2, ("equals sign",)),
+        (("select", "--task", "{task}", "--artifact", "x", "--text", "body=a"), 2, ("lacks ['text']",)),
+        (("select", "--task", "{task}", "--artifact", "x"), 2, ("neither",)),
+        (("select", "--task", "{task}", "--artifact", "x", "--queries", "{dir}/none.csv"), 2, ("no file",)),
+        (("predict", "--task", "{task}", "--text", "text=a"), 2, ("--artifact",)),
+        (("predict", "--task", "{task}", "--text", "text=a", "--method", "neares"), 2, ("unknown method",)),
+        (("predict", "--task", "{task}", "--text", "text=a", "--method", "random", "--shots", "99"), 2, ("99",)),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--methods", "random,foo"), 2, ("'foo'",)),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--methods", ","), 2, ("no method",)),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--baseline", "foo", "--methods", "bm25"), 2, ("foo",)),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--orderer", "foo"), 2, ("orderer",)),
+        (("mine", "--task", "{task}", "--out", "{dir}"), 2, ("mining",)),
+        (("train-retriever", "--task", "{task}", "--mined", "{dir}/none", "--out", "{dir}/r"), 2, ("none",)),
+        (("train-policy", "--task", "{task}", "--out", "{dir}/p", "--algo", "dqn"), 2, ("algorithm",)),
+        (("train-policy", "--task", "{task}", "--out", "{dir}/p", "--env", "corpus"), 2, ("environment",)),
+        (("train-policy", "--task", "{task}", "--out", "{dir}"), 2, ("other files",)),
+        (("export", "{dir}", "--out", "{dir}/a"), 1, ("run folder",)),
+        (("inspect", "{dir}"), 1, ("manifest.json",)),
+    ],
+)
+@pytest.mark.bundled
+def test_every_mistake_is_one_line(
+    tiny_model: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, fragments: tuple[str, ...]
+) -> None:
+    """Guards the promise to users: what was found, what was expected, what to do; code 2 for usage, 1 for failure."""
+    task = write_task(tmp_path, tiny_model)
+    filled = [argument.format(task=task, dir=tmp_path) for argument in arguments]
+    one_line(run(*filled, *(["--quiet"] if arguments[0] in ("compare", "mine") else [])), code, *fragments)
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "fragment"),
+    [
+        ('scoring = "perplexity"', 2, "scoring function"),
+        ('dtype = "float12"', 2, "dtype"),
+        ('device = "tpu"', 2, "device"),
+    ],
+)
+def test_wrong_model_settings_are_one_line(
+    tiny_model: Path, tmp_path: Path, extra: str, code: int, fragment: str
+) -> None:
+    """Guards [lm] values that only the model's loading can judge."""
+    task = write_task(tmp_path, tiny_model, extra=extra)
+    one_line(run("predict", "--task", task, "--text", "text=a", "--method", "random"), code, fragment)
+
+
+def test_a_missing_model_and_a_long_text_are_one_line(tiny_model: Path, tmp_path: Path) -> None:
+    """Guards the two failures that come from the model: it is not there, or the text does not fit."""
+    task = write_task(tmp_path, tmp_path / "no-model")
+    one_line(run("predict", "--task", task, "--text", "text=a", "--method", "random"), 1, "no-model")
+    task = write_task(tmp_path, tiny_model)
+    long = run("predict", "--task", task, "--text", "text=" + "word " * 400, "--method", "random", "--shots", "1")
+    one_line(long, 1, "tokens without any demonstration", "256")
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    """Guards typer's own mistakes: code 2."""
+    assert run("select", "--nonsense").exit_code == 2
+    assert run("no-such-command").exit_code == 2
+    assert run("--version").stdout.strip() == "0.1.0"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "fragment"),
+    [
+        (KeyboardInterrupt(), 1, "interrupted"),
+        (OSError(errno.ENOSPC, "No space left on device", "/some/file"), 1, "no space left"),
+        (PermissionError(errno.EACCES, "Permission denied", "/some/file"), 1, "/some/file"),
+    ],
+)
+def test_interruption_and_disk_errors_are_one_line(
+    error: BaseException, code: int, fragment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards Ctrl-C, a full disk and a folder without permission."""
+    import typer
+
+    with pytest.raises(typer.Exit) as caught, errors_as_one_line():
+        raise error
+    assert caught.value.exit_code == code
+    assert fragment in capsys.readouterr().err
+
+
+def test_our_own_mistakes_keep_their_traceback() -> None:
+    """Guards against hiding bugs."""
+    with pytest.raises(ZeroDivisionError), errors_as_one_line():
+        raise ZeroDivisionError
+
+
+@pytest.mark.bundled
+def test_control_c_keeps_what_was_mined(tiny_model: Path, tmp_path: Path) -> None:
+    """Guards finished work: interrupt a real process, see one line and code 1, run again to the end."""
+    task = write_task(tmp_path, tiny_model, rows=400)
+    command = [sys.executable, "-m", "policies.cli", "mine", "--task", str(task), "--out", str(tmp_path / "m")]
+    command += ["--candidates", "30", "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    rows = tmp_path / "m" / "mined.jsonl"
+    deadline = time.monotonic() + 120
+    while not (rows.is_file() and rows.stat().st_size) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    finished = rows.read_text().splitlines()
+    assert process.returncode == 1
+    assert "interrupted; what was finished is kept" in complaint
+    assert "Traceback" not in complaint
+    assert 0 < len(finished) < 378
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert rows.read_text().splitlines()[: len(finished)] == finished
+    assert sum(1 for _ in rows.open()) == 378
+
+
+def test_doctor_reports_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the first command that a user with a problem runs, and its exit code."""
+    import policies.doctor as doctor
+
+    fine = doctor.Check("python", ok=True, found="3.12", remedy="none")
+    broken = doctor.Check("cache", ok=False, found="[read only]", remedy="Make it writable.")
+    monkeypatch.setattr(doctor, "run_checks", lambda: [fine])
+    assert run("doctor").exit_code == 0
+    monkeypatch.setattr(doctor, "run_checks", lambda: [fine, broken])
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "[read only]" in result.stdout
+    assert "Make it writable." in result.stdout
+    assert json.loads(run("doctor", "--json").stdout)[1]["ok"] is False

@@ -1,0 +1,195 @@
+"""Tests of orderers: laws of all of them, the entropy formulas, and the probing set."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selector.errors import ShotsmithError, UnknownNameError
+from selector.inference.engine import InferenceEngine
+from selector.ordering.base import Orderer
+from selector.ordering.entropy import (
+    EntropyConfig,
+    EntropyOrderer,
+    candidate_orders,
+    entropy,
+    global_entropy,
+    local_entropy,
+)
+from selector.ordering.named import ORDERERS, build_orderer
+from selector.ordering.probing import generate_probes, parsed_probes
+from selector.prompting.template import PromptTemplate
+from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
+from selector.types import Example, Selection
+
+PROBES = planted_examples(4, seed=21, prefix="probe")
+
+
+def engine() -> InferenceEngine:
+    return InferenceEngine(ToyLanguageModel(), planted_template(), planted_pool())
+
+
+@pytest.fixture(params=ORDERERS)
+def orderer(request: pytest.FixtureRequest) -> Orderer:
+    return build_orderer(request.param, engine=engine(), encoder=ToyEncoder(), probes=PROBES, permutations=6)
+
+
+def test_laws_of_every_orderer(orderer: Orderer) -> None:
+    """Guards that an orderer permutes and nothing else: same members, each with its score, same result again."""
+    queries = planted_examples(4, seed=3, prefix="q")
+    selections = [
+        Selection((3, 1, 8, 5), (0.3, 0.1, 0.8, 0.5)),
+        Selection((), ()),
+        Selection((4,), (0.4,)),
+        Selection((2, 9), (0.2, 0.9)),
+    ]
+    assert isinstance(orderer, Orderer)
+    ordered = orderer.order(queries, selections)
+    for before, after in zip(selections, ordered, strict=True):
+        assert sorted(zip(before.indices, before.scores, strict=True)) == sorted(
+            zip(after.indices, after.scores, strict=True)
+        )
+    assert orderer.order(queries, selections) == ordered
+    assert [orderer.order([query], [own])[0] for query, own in zip(queries, selections, strict=True)] == ordered
+    assert orderer.order([], []) == []
+
+
+def test_similarity_orders_are_each_others_reverse() -> None:
+    """Guards which end stands next to the query."""
+    pool, query = planted_pool(), planted_examples(1, seed=5, prefix="q")[0]
+    rows = ToyEncoder().encode([query.fields["text"], *(one.fields["text"] for one in pool)])
+    similarity = rows[1:] @ rows[0]
+    options = {"engine": engine(), "encoder": ToyEncoder()}
+    last = build_orderer("nearest-last", **options).order([query], [Selection.of(0, 5, 9, 2)])[0].indices  # type: ignore[arg-type]
+    first = build_orderer("nearest-first", **options).order([query], [Selection.of(0, 5, 9, 2)])[0].indices  # type: ignore[arg-type]
+    assert list(last) == sorted(last, key=lambda index: similarity[index])
+    assert first == last[::-1]
+
+
+def test_entropy_formulas_by_hand() -> None:
+    """Guards GlobalE and LocalE of Lu et al. (2022): entropy of predicted labels, mean entropy of predictions; nats."""
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [1.0, 0.0]])
+    assert global_entropy(probabilities) == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    own = [-(0.9 * math.log(0.9) + 0.1 * math.log(0.1)), -(0.6 * math.log(0.6) + 0.4 * math.log(0.4))]
+    own += [-(0.2 * math.log(0.2) + 0.8 * math.log(0.8)), 0.0]
+    assert local_entropy(probabilities) == pytest.approx(sum(own) / 4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(st.floats(0.01, 1), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_entropy_is_between_nothing_and_log_labels(weights: list[list[float]]) -> None:
+    """Guards sign and scale: entropy is at least 0 and at most log L."""
+    probabilities = np.array(weights) / np.sum(weights, axis=1, keepdims=True)
+    for value in (global_entropy(probabilities), local_entropy(probabilities), *entropy(probabilities)):
+        assert -1e-12 <= value <= math.log(3) + 1e-9
+
+
+@pytest.mark.parametrize("statistic", ["globale", "locale"])
+def test_the_order_of_highest_entropy_is_taken(statistic: str) -> None:
+    """Guards the sign: MDL takes the lowest, these take the highest, and the two are easily mixed up."""
+    judge, chosen = engine(), Selection.of(0, 2, 4, 1)
+    config = EntropyConfig(statistic=statistic)
+    (best,) = EntropyOrderer(judge, PROBES, config=config).order(PROBES[:1], [chosen])
+    values = {}
+    for positions in candidate_orders(4, limit=24, seed=0):
+        order = tuple(chosen.indices[at] for at in positions)
+        probabilities = judge.probabilities(PROBES, [Selection.of(*order)] * len(PROBES))
+        values[order] = {"globale": global_entropy, "locale": local_entropy}[statistic](probabilities)
+    assert len(values) == 24
+    assert values[best.indices] == pytest.approx(max(values.values()))
+    if statistic == "locale":
+        assert max(values.values()) > min(values.values())
+
+
+def test_gold_labels_of_probes_are_not_looked_at() -> None:
+    """Guards against an orderer that peeks."""
+    swapped = [Example(one.uid, one.fields, {"fresh": "rotten", "rotten": "fresh"}[str(one.label)]) for one in PROBES]
+    queries, chosen = planted_examples(1, prefix="q"), [Selection.of(0, 2, 5)]
+    assert EntropyOrderer(engine(), PROBES).order(queries, chosen) == EntropyOrderer(engine(), swapped).order(
+        queries, chosen
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 7), st.integers(1, 30), st.integers(0, 50))
+def test_candidate_orders_are_distinct_and_start_with_the_given_one(length: int, limit: int, seed: int) -> None:
+    """Guards the sample of permutations beyond the limit, and all of them below it."""
+    orders = candidate_orders(length, limit=limit, seed=seed)
+    assert orders[0] == tuple(range(length))
+    assert len(set(orders)) == len(orders) == min(math.factorial(length), limit)
+    assert all(sorted(order) == list(range(length)) for order in orders)
+    assert candidate_orders(length, limit=limit, seed=seed) == orders
+
+
+def test_one_set_is_ordered_once() -> None:
+    """Guards the cost: queries that share a set share its order."""
+    judge = engine()
+    orderer = EntropyOrderer(judge, PROBES)
+    queries = planted_examples(6, prefix="q")
+    ordered = orderer.order(queries, [Selection.of(0, 3, 4)] * 6)
+    assert judge.lm.usage.calls == math.factorial(3) * len(PROBES) * 2
+    assert len(set(ordered)) == 1
+
+
+def test_written_text_is_cut_into_probes() -> None:
+    """Guards the parser: template text is cut off, labels and duplicates are dropped, short inputs too."""
+    template = PromptTemplate("Review: {text}\nSentiment:{label}", {"a": " good", "b": " bad"})
+    written = [
+        "Review: one two three four five\nSentiment: good\n\nReview: too short\nSentiment: bad",
+        "Review: ONE two three, four five!\nSentiment: bad\n\nReview: six words are in this review\nSentiment:",
+        "nothing of the kind",
+    ]
+    probes = parsed_probes(template, written)
+    assert [one.fields["text"] for one in probes] == ["one two three four five", "six words are in this review"]
+    assert {one.label for one in probes} == {None}
+
+
+def test_two_fields_are_cut_at_their_own_text() -> None:
+    """Guards templates of sentence pairs."""
+    template = PromptTemplate("{premise}\nQuestion: {hypothesis} True?{label}", {"a": " yes", "b": " no"})
+    (probe,) = parsed_probes(template, ["A man sleeps now.\nQuestion: He is asleep True? yes\n\n"])
+    assert dict(probe.fields) == {"premise": "A man sleeps now.", "hypothesis": "He is asleep"}
+
+
+def test_the_language_model_writes_probes_when_none_are_given() -> None:
+    """Guards the published probing set: sampled from the model behind each order, seeded."""
+    asked = []
+
+    class Writer(ToyLanguageModel):
+        def generate(self, prompts, **options):  # type: ignore[no-untyped-def]
+            asked.append((list(prompts), options))
+            return [
+                f"Review: the plot is dull and {number} hollow\nSentiment: rotten" for number, _ in enumerate(prompts)
+            ]
+
+    judge = InferenceEngine(Writer(), planted_template(), planted_pool())
+    (ordered,) = EntropyOrderer(judge, config=EntropyConfig(seed=5)).order([PROBES[0]], [Selection.of(0, 1, 2)])
+    ((prompts, options),) = asked
+    assert sorted(ordered.indices) == [0, 1, 2]
+    assert len(set(prompts)) == 6
+    assert all(prompt.endswith("\n\n") for prompt in prompts)
+    assert (options["temperature"], options["top_k"], options["max_new_tokens"], options["seed"]) == (2.0, 20, 128, 5)
+
+
+def test_a_model_that_writes_nothing_useful_is_named() -> None:
+    """Guards against an order chosen by no evidence."""
+
+    class Mute(ToyLanguageModel):
+        def generate(self, prompts, **options):  # type: ignore[no-untyped-def]
+            return ["..." for _ in prompts]
+
+    judge = InferenceEngine(Mute(), planted_template(), planted_pool())
+    with pytest.raises(ShotsmithError, match="Pass unlabelled examples"):
+        generate_probes(judge, [Selection.of(0, 1)])
+
+
+def test_unknown_orderers_are_named() -> None:
+    """Guards the names of the command line."""
+    with pytest.raises(UnknownNameError, match="globale, locale"):
+        build_orderer("mdl", engine=engine(), encoder=ToyEncoder())
+    with pytest.raises(UnknownNameError, match="globale, locale"):
+        EntropyOrderer(engine(), config=EntropyConfig(statistic="mdl"))
