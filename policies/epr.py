@@ -116,23 +116,22 @@ def train_retriever(
     model = _load(base_encoder, config.max_seq_length)
     metrics = {"mined_queries": float(len(queries)), "mined_positive_label_agreement": _agreement(queries, pool)}
     metrics |= _measured(_encoder(model, base_encoder), queries, pool, dev, suffix="before")
-    with writing(out):
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            made = Path(scratch) / "retriever"
-            _fit(model, queries, pool, config=config, folder=Path(scratch), progress=progress)
-            metrics |= _measured(_encoder(model, base_encoder), queries, pool, dev, suffix="after")
-            card = RetrieverCard(
-                base_encoder=str(base_encoder),
-                pool_fingerprint=pool.fingerprint,
-                template_fingerprint=header.template,
-                lm_fingerprint=header.lm,
-                metrics=metrics,
-            )
-            _write(model, card, config, made)
-            (Path(scratch) / "tensorboard").rename(made / "tensorboard")
-            if out.exists():
-                shutil.rmtree(out)
-            made.rename(out)
+    with writing(out), tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        made = Path(scratch) / "retriever"
+        _fit(model, queries, pool, config=config, folder=Path(scratch), progress=progress)
+        metrics |= _measured(_encoder(model, base_encoder), queries, pool, dev, suffix="after")
+        card = RetrieverCard(
+            base_encoder=str(base_encoder),
+            pool_fingerprint=pool.fingerprint,
+            template_fingerprint=header.template,
+            lm_fingerprint=header.lm,
+            metrics=metrics,
+        )
+        _write(model, card, config, made)
+        (Path(scratch) / "tensorboard").rename(made / "tensorboard")
+        if out.exists():
+            shutil.rmtree(out)
+        made.rename(out)
     return out
 
 

@@ -66,3 +66,21 @@ class RichProgress:
 
 
 SILENT: Progress = SilentProgress()
+
+
+@contextmanager
+def hidden_library_bars() -> Iterator[None]:
+    """Hides the bars that transformers draws while it loads or saves a model, which say nothing to a user.
+
+    Yields:
+        Nothing.
+    """
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()

@@ -19,6 +19,7 @@ from selector.errors import ModelLoadError, UnknownNameError
 from selector.lm.base import LanguageModel
 from selector.lm.cache import CachedLanguageModel, ScoreStore
 from selector.lm.config import LanguageModelConfig
+from selector.progress import hidden_library_bars
 
 if TYPE_CHECKING:
     import torch
@@ -50,13 +51,13 @@ def load_language_model(config: LanguageModelConfig, *, store: Path | None = Non
     source, revision = _source(config)
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     options = {"revision": revision, "trust_remote_code": config.trust_remote_code}
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **options
-        )
+        with hidden_library_bars():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **options
+            )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
         raise ModelLoadError(
             f"language model {config.model!r} cannot be loaded ({_first_line(error)})",
@@ -65,7 +66,6 @@ def load_language_model(config: LanguageModelConfig, *, store: Path | None = Non
         ) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
-        transformers.logging.enable_progress_bar()
     weights = _weights_fingerprint(source, model)
     fingerprint = hashlib.sha256(f"{weights}:{dtype}".encode()).hexdigest()
     lm = HuggingFaceLanguageModel(model.to(device), tokenizer, fingerprint=fingerprint)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from selector.data.assets import find_bundled, is_bundled
 from selector.errors import ModelLoadError
+from selector.progress import hidden_library_bars
 
 
 @runtime_checkable
@@ -78,7 +79,8 @@ class SentenceEncoder:
 
         place = str(find_bundled(str(source)) if is_bundled(str(source)) else source)
         try:
-            model = SentenceTransformer(place, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+            with hidden_library_bars():
+                model = SentenceTransformer(place, trust_remote_code=False, model_kwargs={"use_safetensors": True})
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             raise ModelLoadError(
                 f"encoder {str(source)!r} cannot be loaded ({str(error).splitlines()[0]})",
