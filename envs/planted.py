@@ -64,7 +64,8 @@ def planted_problem(
 
     def unit(rows: int) -> npt.NDArray[np.float32]:
         drawn = rng.standard_normal((rows, width))
-        return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+        normalised: npt.NDArray[np.float64] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+        return normalised.astype(np.float32)
 
     members, asked = unit(size), unit(queries)
     hidden = np.linalg.qr(rng.standard_normal((width, width)))[0]  # relevance is not the visible similarity

@@ -67,9 +67,9 @@ class PointerNetwork(nn.Module):
         Returns:
             (B, K + 1) logits, the last for STOP, and (B,) values in units of reward.
         """
-        features = observation["features"].unflatten(1, (-1, self.config.features))  # (B, K, F)
-        embeddings = observation["candidates"].unflatten(1, (-1, self.config.width))  # (B, K, D)
-        chosen = observation["chosen"].unflatten(1, (-1, features.shape[1]))  # (B, H, K)
+        features = _rows(observation["features"], self.config.features)  # (B, K, F)
+        embeddings = _rows(observation["candidates"], self.config.width)  # (B, K, D)
+        chosen = _rows(observation["chosen"], features.shape[1])  # (B, H, K)
         query = self.query(observation["query"])  # (B, hidden)
         candidates = torch.tanh(self.candidate(torch.cat([embeddings, features], dim=-1)))  # (B, K, hidden)
         present = features.abs().sum(dim=-1, keepdim=True).gt(0).float()  # padding has no features
@@ -88,3 +88,8 @@ class PointerNetwork(nn.Module):
         at = (count - 1).clamp(min=0)[:, None, None].expand(-1, 1, steps.shape[-1])
         last: Tensor = steps.gather(1, at).squeeze(1)
         return last * count.gt(0).float()[:, None]
+
+
+def _rows(flat: Tensor, width: int) -> Tensor:
+    """(B, rows * width) to (B, rows, width)."""
+    return flat.reshape(flat.shape[0], -1, width)

@@ -108,7 +108,7 @@ def converted_gguf(path: Path) -> Path:
     plain = transformers.AutoModelForCausalLM.from_config(type(loaded.config).from_dict(settings), dtype=torch.float32)
     plain.load_state_dict(loaded.state_dict())
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+    with hidden_library_bars(), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folder = Path(scratch) / "model"
         plain.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -64,7 +64,7 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     """Guards resume after a kill: weights, moments, generators, running episodes and counters all come back."""
     whole = train(tmp_path / "whole", small())
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     class KillsAt:
@@ -77,7 +77,7 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
             def advance(steps: int) -> None:
                 self.left -= steps
                 if self.left < 0:
-                    raise Killed
+                    raise KilledError
 
             @contextmanager
             def bar():  # type: ignore[no-untyped-def]
@@ -85,7 +85,7 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
 
             return bar()
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(tmp_path / "cut", small(), progress=KillsAt(100))
     assert weights(tmp_path / "cut").keys() == weights(whole).keys()
     assert any(not torch.equal(weights(tmp_path / "cut")[name], tensor) for name, tensor in weights(whole).items())
