@@ -62,6 +62,7 @@ class DemoConfig:
         queries: Test queries compared on.
         mined: Training queries mined.
         candidates: Candidates scored for each of them.
+        retriever_epochs: Rows that the retriever is trained on for each of them.
         reward_queries: Queries on which the policy is rewarded, and as many dev queries at most.
         steps: Environment steps of policy training.
         shortlist: Candidates that the policy chooses from.
@@ -75,6 +76,7 @@ class DemoConfig:
     queries: int = 60
     mined: int = 64
     candidates: int = 8
+    retriever_epochs: int = 4
     reward_queries: int = 32
     steps: int = 384
     shortlist: int = 12
@@ -108,19 +110,39 @@ def run_demo(out: Path, *, config: DemoConfig, console: Console, progress: Progr
         highlight=False,
     )
     with _stage(console, "load the language model (converted once, then kept)"):
-        engine = workspace.engine
+        _ = workspace.engine
+    retriever, artifact = _learn(workspace, out, config=config, console=console, progress=progress)
+    with _stage(console, "load the exported policy in a fresh process"):
+        same = check_fresh_process(workspace, artifact, config)
+        console.print(
+            f"  {same} of {same} selections are identical there, without stable_baselines3, gymnasium and "
+            "language model",
+            highlight=False,
+        )
+    with _stage(console, f"compare on {config.queries} held-out queries"):
+        plan = comparison_plan(config, retriever, artifact)
+        outcome = compare_methods(workspace, out, plan=plan, command="shotsmith demo", progress=progress)
+    _tell(console, workspace, outcome, artifact)
+    console.print(f"finished in {(time.monotonic() - started) / 60:.1f} minutes", highlight=False)
+    return outcome
+
+
+def _learn(
+    workspace: Workspace, out: Path, *, config: DemoConfig, console: Console, progress: Progress
+) -> tuple[Path, Path]:
+    """Mines, trains the retriever, trains the policy and exports it; gives the folders of retriever and artifact."""
+    engine, retriever = workspace.engine, out / "epr"
+    before = engine.lm.usage
     with _stage(console, f"mine {config.mined} queries with {config.candidates} candidates each"):
-        before = engine.lm.usage.tokens
         mining = MiningConfig(candidates=config.candidates, query_limit=config.mined, seed=config.seed)
         mined = mine_candidates(workspace, out / "mined", config=mining, progress=progress)
-        mining_tokens = engine.lm.usage.tokens - before
-    retriever = out / "epr"
+    mining_tokens = (engine.lm.usage - before).tokens
     with _stage(console, "train the retriever on what was mined"):
         if not (retriever / CARD_FILE).is_file():
-            training = RetrieverTrainingConfig(seed=config.seed)
+            training = RetrieverTrainingConfig(epochs=config.retriever_epochs, seed=config.seed)
             train_retriever_on(workspace, mined, retriever, config=training, progress=progress)
-    with _stage(console, "train the policy by reinforcement learning"):
-        before = engine.lm.usage.tokens
+    before = engine.lm.usage
+    with _stage(console, "train the policy by reinforcement learning, and export it"):
         run = train_policy_on(
             workspace,
             out / "policy-run",
@@ -129,16 +151,27 @@ def run_demo(out: Path, *, config: DemoConfig, console: Console, progress: Progr
             limit=config.reward_queries,
             progress=progress,
         )
-        policy_tokens = engine.lm.usage.tokens - before
-    artifact = export_policy(run, out / "rl")
-    with _stage(console, "load the exported policy in a fresh process"):
-        same = check_fresh_process(workspace, artifact, config)
+        artifact = export_policy(run, out / "rl")
+    policy_tokens = (engine.lm.usage - before).tokens
     console.print(
-        f"  {same} of {same} selections are identical there, without stable_baselines3, gymnasium and language model\n"
-        f"  training asked for {mining_tokens:,} tokens (mining) and {policy_tokens:,} tokens (policy)",
+        f"  training asked for {mining_tokens:,} tokens (mining) and {policy_tokens:,} tokens (policy) in this run",
         highlight=False,
     )
-    plan = ComparisonPlan(
+    return retriever, artifact
+
+
+def comparison_plan(config: DemoConfig, retriever: Path, artifact: Path) -> ComparisonPlan:
+    """Gives the demo's comparison: baselines, what was learned, and LM-free references.
+
+    Args:
+        config: The demo's configuration.
+        retriever: The folder of the trained retriever.
+        artifact: The folder of the exported policy.
+
+    Returns:
+        The plan.
+    """
+    return ComparisonPlan(
         methods=(
             *("random", "bm25", "nearest", "best-of-k", str(retriever), str(artifact), f"{artifact}+locale"),
             *("label-vote", "logreg", "majority"),
@@ -150,10 +183,6 @@ def run_demo(out: Path, *, config: DemoConfig, console: Console, progress: Progr
         probes=config.probes,
         search_limit=config.search_queries,
     )
-    outcome = compare_methods(workspace, out, plan=plan, command="shotsmith demo", progress=progress)
-    _tell(console, workspace, outcome, artifact)
-    console.print(f"finished in {(time.monotonic() - started) / 60:.1f} minutes", highlight=False)
-    return outcome
 
 
 def policy_config(config: DemoConfig) -> PolicyTrainingConfig:

@@ -20,7 +20,9 @@ from selector.progress import SILENT, Progress
 from selector.strategies.base import Selector
 from selector.types import Example, Selection
 
-PAIRS_PER_CALL = 160  # (query, candidate) pairs in a language-model call: seconds on a CPU, and lost at most by a kill
+PAIRS_PER_CALL = (
+    80  # (query, candidate) pairs in a language-model call: under a minute even on a slow CPU; a kill loses one call
+)
 
 
 @dataclass(frozen=True)

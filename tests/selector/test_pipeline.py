@@ -1,3 +1,5 @@
+"""Tests of pipeline."""
+
 from selector.inference.engine import InferenceEngine
 from selector.ordering.base import permuted
 from selector.pipeline import Pipeline

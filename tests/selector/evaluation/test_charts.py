@@ -1,3 +1,5 @@
+"""Tests of charts."""
+
 import math
 import re
 from xml.etree import ElementTree as ET

@@ -1,3 +1,5 @@
+"""Tests of compare."""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 

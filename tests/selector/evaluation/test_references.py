@@ -1,3 +1,5 @@
+"""Tests of references."""
+
 import pytest
 
 from selector.data.pool import Pool

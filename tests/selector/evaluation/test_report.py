@@ -1,3 +1,5 @@
+"""Tests of report."""
+
 import re
 from html.parser import HTMLParser
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Tests of results."""
+
 import csv
 import errno
 import io

@@ -1,3 +1,5 @@
+"""Tests of statistics."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
