@@ -7,11 +7,13 @@ run unless it was asked for, and only safetensors weights are read. This module 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
+import struct
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
 
 from selector.data.assets import find_bundled, is_bundled
 from selector.data.paths import cache_folder
@@ -24,6 +26,11 @@ from selector.progress import hidden_library_bars
 if TYPE_CHECKING:
     import torch
 
+# What transformers and safetensors raise on files that are missing, damaged or not theirs.
+READ_ERRORS = (
+    *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, ImportError, RuntimeError),
+    *(struct.error, SafetensorError),
+)
 DTYPES = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -58,7 +65,7 @@ def load_language_model(config: LanguageModelConfig, *, store: Path | None = Non
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **options
             )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, json.JSONDecodeError) as error:
+    except READ_ERRORS as error:
         raise ModelLoadError(
             f"language model {config.model!r} cannot be loaded ({_first_line(error)})",
             expected="a bundled name, a folder with config.json and *.safetensors, a .gguf file or a hub id",
@@ -97,7 +104,7 @@ def converted_gguf(path: Path) -> Path:
         loaded = transformers.AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, IndexError) as error:
+    except READ_ERRORS as error:
         raise ModelLoadError(
             f"GGUF file {path} cannot be read ({_first_line(error)})",
             expected="an undamaged file of an architecture that transformers can read",

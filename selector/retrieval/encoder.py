@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 
 from selector.data.assets import find_bundled, is_bundled
 from selector.errors import ModelLoadError
@@ -81,7 +82,7 @@ class SentenceEncoder:
         try:
             with hidden_library_bars():
                 model = SentenceTransformer(place, trust_remote_code=False, model_kwargs={"use_safetensors": True})
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
             raise ModelLoadError(
                 f"encoder {str(source)!r} cannot be loaded ({str(error).splitlines()[0]})",
                 expected="a bundled name, a sentence-transformers folder or a hub id",
