@@ -73,10 +73,10 @@ class DemoConfig:
     """
 
     shots: int = 3
-    queries: int = 60
+    queries: int = 48
     mined: int = 64
     candidates: int = 8
-    retriever_epochs: int = 4
+    retriever_epochs: int = 3
     reward_queries: int = 32
     steps: int = 384
     shortlist: int = 12

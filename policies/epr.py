@@ -168,11 +168,13 @@ def pair_accuracy(encoder: TextEncoder, pool: Pool, queries: Sequence[TrainingQu
     Returns:
         The mean over queries of the share of (positive, negative) pairs ranked rightly.
     """
-    rows = encoder.encode([labelled_text(example) for example in pool])  # (P, D)
     anchors = encoder.encode([input_text(query.query) for query in queries])  # (N, D)
+    used = sorted({position for query in queries for position in (*query.positives, *query.negatives)})
+    rows = dict(zip(used, encoder.encode([labelled_text(pool[position]) for position in used]), strict=True))
     shares = []
     for query, anchor in zip(queries, anchors, strict=True):
-        good, bad = rows[list(query.positives)] @ anchor, rows[list(query.negatives)] @ anchor
+        good = np.stack([rows[position] for position in query.positives]) @ anchor
+        bad = np.stack([rows[position] for position in query.negatives]) @ anchor
         shares.append(float((good[:, None] > bad[None, :]).mean()))
     return float(np.mean(shares))
 

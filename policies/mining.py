@@ -20,9 +20,8 @@ from selector.progress import SILENT, Progress
 from selector.strategies.base import Selector
 from selector.types import Example, Selection
 
-PAIRS_PER_CALL = (
-    80  # (query, candidate) pairs in a language-model call: under a minute even on a slow CPU; a kill loses one call
-)
+# (query, candidate) pairs in one language-model call: progress moves even on a slow CPU, and a kill loses one call.
+PAIRS_PER_CALL = 80
 
 
 @dataclass(frozen=True)

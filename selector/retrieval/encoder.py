@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,14 @@ class TextEncoder(Protocol):
         ...
 
 
+class _Embeddings(dict[str, npt.NDArray[np.float32]]):
+    """Text to its embedding, by one encoder."""
+
+
+# Encoders with the same weights share what they have encoded, as long as one of them is in use.
+_SHARED: WeakValueDictionary[str, _Embeddings] = WeakValueDictionary()
+
+
 class SentenceEncoder:
     """A sentence-transformers model; remembers what it has encoded.
 
@@ -59,7 +68,7 @@ class SentenceEncoder:
     def __init__(self, model: Any, *, fingerprint: str, source: str) -> None:
         self._model = model.eval()
         self._fingerprint = fingerprint
-        self._known: dict[str, npt.NDArray[np.float32]] = {}
+        self._known = _SHARED.setdefault(fingerprint, _Embeddings())
         self.source = source
 
     @classmethod

@@ -116,7 +116,7 @@ def test_a_workspace_loads_no_model_before_it_is_needed(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(module, "load_language_model", load)
     workspace = Workspace.open("rotten-tomatoes")
-    assert len(workspace.task.pool) == 1000
+    assert len(workspace.task.pool) == 500
     with pytest.raises(AssertionError):
         _ = workspace.engine
 
