@@ -78,6 +78,18 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob(f"{PREFIX}*"), default=None)
 
 
+def steps_of(place: Path) -> int:
+    """Tells how many environment steps a checkpoint was taken after.
+
+    Args:
+        place: The checkpoint.
+
+    Returns:
+        The steps.
+    """
+    return int(place.name.removeprefix(PREFIX))
+
+
 def restore_checkpoint(place: Path, model: MaskablePPO) -> dict[str, Any]:
     """Puts a freshly made learner into the state of a checkpoint.
 

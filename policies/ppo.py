@@ -7,7 +7,6 @@ TensorBoard and metrics.jsonl. It is told a decision problem and does not know w
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from stable_baselines3.common.logger import configure
 
 from envs.dynamics import DecisionConfig, DecisionProblem
 from envs.vector import VectorDemoSelection
-from policies.checkpoints import latest_checkpoint, restore_checkpoint, save_checkpoint
+from policies.checkpoints import latest_checkpoint, restore_checkpoint, save_checkpoint, steps_of
 from policies.pointer import PointerPolicy
-from policies.runs import Provenance, open_run, run_content, save_best
+from policies.runs import Provenance, append_metrics, forget_metrics_after, open_run, run_content, save_best
 from policies.vectorised import MaskedVecEnv
 from selector.errors import UsageError
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
@@ -131,6 +130,8 @@ def train_policy(
     )
     resumed = open_run(out, run_content(config, provenance, network, data_fingerprint(problem, dev)), resume=resume)
     place = latest_checkpoint(out / "checkpoints") if resumed else None
+    if place is not None and steps_of(place) >= config.total_steps:
+        return out
     model = _learner(problem, config, network)
     model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
     with progress.track(f"train policy, {config.shots} shots", config.total_steps) as advance:
@@ -212,22 +213,24 @@ class _Keeper(BaseCallback):
         self._advance = advance
         self._best = -np.inf
         self._rollouts = 0
+        self._done_here = False
         self._started = time.monotonic()
 
     def _on_training_start(self) -> None:
         if self._place is None:
             return
         extra = restore_checkpoint(self._place, self.model)
+        forget_metrics_after(self._out, self.model.num_timesteps)
         self._best, self._rollouts = extra["best"], extra["rollouts"]
         self._advance(self.model.num_timesteps)
         # The checkpoint was taken behind this boundary's evaluation, which is not repeated.
         self._rollouts -= 1
-        self._skip = True
+        self._done_here = True
 
     def _on_rollout_start(self) -> None:
         self._rollouts += 1
-        if getattr(self, "_skip", False):
-            self._skip = False
+        if self._done_here:
+            self._done_here = False
             return
         if (self._rollouts - 1) % self._config.evaluate_every == 0:
             self._evaluate()
@@ -253,8 +256,7 @@ class _Keeper(BaseCallback):
         self.logger.record("dev/potential", value)
         self.logger.dump(self.model.num_timesteps)
         line = {"steps": self.model.num_timesteps, **metrics, "seconds": round(time.monotonic() - self._started, 1)}
-        with (self._out / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_metrics(self._out, line)
         if value > self._best:
             self._best = value
             network = cast(PointerNetwork, self.model.policy.network)

@@ -24,6 +24,7 @@ from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import Observation
 
 RUN_FILE = "run.json"
+METRICS_FILE = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,37 @@ def read_run(run: Path) -> dict[str, Any]:
             remedy="Check the path or train again.",
         ) from error
     return content
+
+
+def append_metrics(run: Path, line: Mapping[str, float]) -> None:
+    """Adds an evaluation to the metrics of a run.
+
+    Args:
+        run: The run folder.
+        line: "steps" and what was measured.
+    """
+    with (run / METRICS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(dict(line)) + "\n")
+
+
+def forget_metrics_after(run: Path, steps: int) -> None:
+    """Drops evaluations that a continued run will repeat: those behind its checkpoint, and a line torn by a kill.
+
+    Args:
+        run: The run folder.
+        steps: The environment steps of the checkpoint.
+    """
+    path = run / METRICS_FILE
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            if json.loads(line)["steps"] <= steps:
+                kept.append(line + "\n")
+        except ValueError:
+            continue
+    scratch = path.with_suffix(".new")
+    scratch.write_text("".join(kept), encoding="utf-8")
+    scratch.replace(path)
 
 
 def save_best(run: Path, network: PointerNetwork, parity: Observation, metrics: Mapping[str, float]) -> None:

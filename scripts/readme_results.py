@@ -11,7 +11,8 @@ from selector.evaluation.statistics import Interval, PairedDifference
 
 START, END = "<!-- results: begin -->", "<!-- results: end -->"
 STYLE = """<style>
-svg { font: 13px system-ui, sans-serif; background: #fff; } text { fill: #1c2024; } .tick { fill: #667079; font-size: 12px; }
+svg { font: 13px system-ui, sans-serif; background: #fff; } text { fill: #1c2024; }
+.tick { fill: #667079; font-size: 12px; }
 .grid { stroke: #dfe3e6; } .baseline { stroke: #667079; stroke-dasharray: 3 4; }
 .interval { stroke-width: 3; stroke-linecap: round; opacity: .55; }
 .lm circle { fill: #2563c9; } .lm .interval { stroke: #2563c9; }
