@@ -40,11 +40,15 @@ def main(folder: Path, readme: Path = Path("README.md")) -> None:
     svg = chart.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     (folder / "accuracy.svg").write_text(svg.replace("</title>", "</title>" + STYLE, 1) + "\n", encoding="utf-8")
     count = results["rows"][0]["n"]
+    better = [
+        entry["method"] for entry in results["summary"] if entry["vs_baseline"] and entry["vs_baseline"]["ci95"][0] > 0
+    ]
     lines = [
         f"![accuracy of each method with 95 % intervals]({(folder / 'accuracy.svg').as_posix()})",
         "",
         f"What `{results['command']}` gave ({results['shots']} shots, {count} held-out queries, {results['lm']};",
         f"[results.json]({(folder / 'results.json').as_posix()})). Blue asks the language model, yellow does not.",
+        f"So few queries leave wide intervals; beyond chance better than {results['baseline']}: {', '.join(better) or 'none'}.",
         "",
         f"| method | accuracy | 95 % interval | vs {results['baseline']} | LM tokens |",
         "|---|---|---|---|---|",

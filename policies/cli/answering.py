@@ -25,8 +25,6 @@ from selector.errors import UsageError
 from selector.pipeline import Pipeline
 from selector.prompting.embedding_text import input_text
 from selector.strategies.base import Selector
-from selector.strategies.learned import LearnedSelector
-from selector.strategies.named import build_selector
 from selector.workspace import Workspace
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Use the artifact although the pool has changed.")]
@@ -43,6 +41,8 @@ def select(
     as_json: JsonOption = False,
 ) -> None:
     """Choose demonstrations with an exported policy; needs no language model."""
+    from selector.strategies.learned import LearnedSelector
+
     workspace = Workspace.open(task)
     asked = queries_from(workspace.task, text, queries)
     pool = workspace.task.pool
@@ -91,6 +91,9 @@ def predict(
             expected="one of the two",
             remedy="Pass --artifact DIR for a policy, or --method NAME.",
         )
+    from selector.strategies.learned import LearnedSelector
+    from selector.strategies.named import build_selector
+
     workspace = Workspace.open(task, use_store=not no_cache)
     asked = queries_from(workspace.task, text, queries)
     if artifact is not None:

@@ -165,14 +165,17 @@ def result_table(comparison: Comparison) -> Table:
     Returns:
         A rich table, best method first; LM-free references are dimmed.
     """
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     count = len(comparison.rows[0].outcomes)
-    table = Table(title=f"{comparison.shots} shots, {count} test queries, 95 % intervals")
-    table.add_column("method")
+    title = f"{comparison.shots} shots, {count} test queries, 95 % intervals"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
+    # A narrow terminal breaks the two intervals over lines; what names and counts stays whole.
     for heading in ("accuracy", "interval", f"vs {escape(comparison.baseline)}", "p", "LM tokens", "seconds"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=heading in ("accuracy", "p", "LM tokens", "seconds"))
     for entry in comparison.summary:
         versus = entry.versus
         table.add_row(
