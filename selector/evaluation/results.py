@@ -173,19 +173,17 @@ def result_table(comparison: Comparison) -> Table:
     title = f"{comparison.shots} shots, {count} test queries, 95 % intervals"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", no_wrap=True)
-    # A narrow terminal breaks the two intervals over lines; what names and counts stays whole.
-    for heading in ("accuracy", "interval", f"vs {escape(comparison.baseline)}", "p", "LM tokens", "seconds"):
-        table.add_column(heading, justify="right", no_wrap=heading in ("accuracy", "p", "LM tokens", "seconds"))
+    # Five columns fit 80 characters; seconds stand in results.json and in the report.
+    for heading in ("accuracy", f"vs {escape(comparison.baseline)}", "p", "LM tokens"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for entry in comparison.summary:
-        versus = entry.versus
+        own, versus = entry.accuracy, entry.versus
         table.add_row(
             escape(entry.method if entry.uses_lm else f"{entry.method} (no LM)"),
-            f"{100 * entry.accuracy.estimate:.1f}",
-            f"{100 * entry.accuracy.low:.1f} to {100 * entry.accuracy.high:.1f}",
+            f"{100 * own.estimate:.1f} [{100 * own.low:.1f}, {100 * own.high:.1f}]",
             "baseline" if versus is None else shown_difference(versus),
             "" if versus is None else shown_p(versus),
             f"{entry.tokens:,.0f}" if entry.uses_lm else "0",
-            f"{entry.seconds:.1f}",
             style=None if entry.uses_lm else "dim",
         )
     return table
