@@ -15,12 +15,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from sb3_contrib import MaskablePPO
 
 from envs.dynamics import Episode
 from policies.vectorised import MaskedVecEnv
 from selector.errors import ArtifactError
+from selector.learned.tensors import save_tensors
 
 PREFIX = "step-"
 
@@ -37,18 +38,15 @@ def save_checkpoint(folder: Path, model: MaskablePPO, *, extra: dict[str, Any]) 
     scratch = folder / f".{place.name}"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    save_file(
-        {name: tensor.contiguous() for name, tensor in model.policy.state_dict().items()},
-        scratch / "policy.safetensors",
-    )
+    save_tensors(scratch / "policy.safetensors", model.policy.state_dict())
     optimizer = model.policy.optimizer.state_dict()["state"]
     flat = {f"{number}.{name}": tensor for number, state in optimizer.items() for name, tensor in state.items()}
-    save_file(flat, scratch / "optimizer.safetensors")
+    save_tensors(scratch / "optimizer.safetensors", flat)
     # stable-baselines3 shuffles minibatches with numpy's global generator, so its state belongs to the training state.
     numpy_state: Any = np.random.get_state()  # noqa: NPY002
     _, keys, position, has_gauss, cached = numpy_state
     generators = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64))}
-    save_file(generators, scratch / "generators.safetensors")
+    save_tensors(scratch / "generators.safetensors", generators)
     environment = cast(MaskedVecEnv, model.get_env())
     state = {
         "steps": model.num_timesteps,

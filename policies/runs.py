@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from selector.errors import ArtifactError, UsageError
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import Observation
+from selector.learned.tensors import save_tensors
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
@@ -146,10 +147,8 @@ def save_best(run: Path, network: PointerNetwork, parity: Observation, metrics: 
     batch = {name: torch.from_numpy(array) for name, array in parity.items()}
     with torch.inference_mode():
         logits = network(batch)[0]
-    save_file(
-        {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, scratch / "policy.safetensors"
-    )
-    save_file({**batch, "logits": logits.clone()}, scratch / "parity.safetensors")
+    save_tensors(scratch / "policy.safetensors", network.state_dict())
+    save_tensors(scratch / "parity.safetensors", {**batch, "logits": logits.clone()})
     (scratch / "metrics.json").write_text(json.dumps(dict(metrics)), encoding="utf-8")
     shutil.rmtree(place, ignore_errors=True)
     scratch.rename(place)

@@ -18,6 +18,7 @@ from typing import Any, Final
 from selector.errors import ArtifactError
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
+from selector.learned.tensors import save_tensors
 
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "policy.safetensors"
@@ -102,15 +103,13 @@ def write_artifact(
     Raises:
         ArtifactError: When something stands there that is not an artifact.
     """
-    from safetensors.torch import save_file
-
     if folder.exists() and not (folder / MANIFEST_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise ArtifactError(f"{folder} holds other files", expected="an artifact or nothing", remedy="Choose another.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         made = Path(scratch) / "artifact"
         made.mkdir()
-        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, made / WEIGHTS_FILE)
+        save_tensors(made / WEIGHTS_FILE, network.state_dict())
         if encoder is not None:
             shutil.copytree(encoder, made / ENCODER_FOLDER, ignore=shutil.ignore_patterns("tensorboard", "checkpoint*"))
         content = asdict(manifest) | {"weights_sha256": _sha256(made / WEIGHTS_FILE)}

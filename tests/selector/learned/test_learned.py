@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selector.errors import ArtifactError, TooFewExamplesError
+from selector.errors import ArtifactError, DiskFullError, TooFewExamplesError
 from selector.learned.artifact import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_artifact, write_artifact
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES, candidate_features, observe
@@ -219,3 +219,24 @@ def test_writing_replaces_artifacts_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="other files"):
         write_artifact(tmp_path / "thesis", manifest(), network())
     assert [path.name for path in tmp_path.iterdir()].count("thesis") == 1
+
+
+def test_a_full_disk_is_named_where_tensors_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards checkpoints and artifacts on a full disk: safetensors hides the system's error in a text of its own."""
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: IoError(Os { code: 28, message: No space left on device })")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(DiskFullError, match="finished work is kept"):
+        write_artifact(tmp_path / "policy", manifest(), network())
+    assert list(tmp_path.iterdir()) == []
+
+    def other(*_: object) -> None:
+        raise SafetensorError("something else")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", other)
+    with pytest.raises(SafetensorError):
+        write_artifact(tmp_path / "policy", manifest(), network())
