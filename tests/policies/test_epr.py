@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,17 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentence-transformers folder with a randomly initialised BERT of two layers; no download."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    # A vocabulary in a fixed order: trainers of tokenizers number their tokens differently from run to run.
+    texts = [f"{example.fields['text']} {example.label}" for example in POOL]
+    words = sorted({word for text in texts for word in re.findall(r"[a-z]+|[0-9]+", text)})
+    vocabulary = {token: number for number, token in enumerate([*special, *words])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    texts = [f"{example.fields['text']} {example.label}" for example in POOL]
-    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     folder = tmp_path_factory.mktemp("bert")
     PreTrainedTokenizerFast(
@@ -82,13 +85,14 @@ def trained(tiny_bert: Path, mined: Path, tmp_path_factory: pytest.TempPathFacto
 def test_training_learns_what_the_language_model_prefers(trained: Path, tiny_bert: Path) -> None:
     """Guards swapped columns or polarity: then the margin and the vote would fall.
 
-    The vote on 30 dev queries rises by 0.2 at least; from chance, an untrained change of that size has odds of about
-    3 in 100, and the same change of the pair accuracy over hundreds of pairs far less.
+    Pair accuracy over 480 pairs rises by 0.3 at least, and the vote is right on nearly all of 30 dev queries; an
+    untrained change of the pair accuracy by that much is out of reach of chance.
     """
     card = read_retriever_card(trained)
     assert card.metrics["mined_positive_label_agreement"] > 0.8
-    assert card.metrics["mined_pair_accuracy_after"] > card.metrics["mined_pair_accuracy_before"] + 0.2
-    assert card.metrics["dev_label_vote_accuracy_after"] >= card.metrics["dev_label_vote_accuracy_before"] + 0.2
+    assert card.metrics["mined_pair_accuracy_after"] > card.metrics["mined_pair_accuracy_before"] + 0.3
+    assert card.metrics["dev_label_vote_accuracy_after"] > card.metrics["dev_label_vote_accuracy_before"]
+    assert card.metrics["dev_label_vote_accuracy_after"] >= 0.9
     # The folder holds the weights that were measured.
     dev = planted_examples(30, seed=5, prefix="dev")
     loaded = label_vote_accuracy(SentenceEncoder.load(trained), POOL, dev)
