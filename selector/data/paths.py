@@ -1,11 +1,20 @@
-"""Where shotsmith keeps what can be made again: converted models and scores. Nothing here is ever the only copy."""
+"""Where shotsmith keeps what can be made again, and what a full disk is called.
+
+Converted models and scores stand in the cache folder; nothing there is ever the only copy.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
+from safetensors import SafetensorError
+
+from selector.errors import DiskFullError
 
 VARIABLE = "SHOTSMITH_CACHE"
 
@@ -27,3 +36,25 @@ def score_store_path() -> Path:
         The path of the SQLite file that all processes of the user share; it may not exist.
     """
     return cache_folder() / "scores.sqlite"
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turns every way in which libraries say that the disk is full into one error.
+
+    Args:
+        path: What is being written.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        DiskFullError: When there is no room.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # safetensors and torch wrap what the system says into errors of their own, as text.
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            raise DiskFullError(str(path)) from error
+        raise

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
-from selector.errors import DiskFullError
+from selector.data.paths import full_disk_named
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -21,13 +20,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         DiskFullError: When there is no room.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    try:
+    with full_disk_named(path):
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-    except (SafetensorError, OSError) as error:
-        # safetensors wraps what the system says into its own error, as text.
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            raise DiskFullError(str(path)) from error
-        raise

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from selector.data.assets import find_bundled, is_bundled
-from selector.data.paths import cache_folder
+from selector.data.paths import cache_folder, full_disk_named
 from selector.errors import ModelLoadError, UnknownNameError
 from selector.lm.base import LanguageModel
 from selector.lm.cache import CachedLanguageModel, ScoreStore
@@ -115,7 +115,11 @@ def converted_gguf(path: Path) -> Path:
     plain = transformers.AutoModelForCausalLM.from_config(type(loaded.config).from_dict(settings), dtype=torch.float32)
     plain.load_state_dict(loaded.state_dict())
     target.parent.mkdir(parents=True, exist_ok=True)
-    with hidden_library_bars(), tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+    with (
+        full_disk_named(target),
+        hidden_library_bars(),
+        tempfile.TemporaryDirectory(dir=target.parent) as scratch,
+    ):
         folder = Path(scratch) / "model"
         plain.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
