@@ -6,7 +6,6 @@ line is no error. This module knows neither language models nor encoders.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from selector.errors import DataFileError, DiskFullError, InvalidExampleError
+from selector.data.paths import full_disk_named
+from selector.errors import DataFileError, InvalidExampleError
 from selector.types import Example
 
 MINED_FILE = "mined.jsonl"
@@ -142,10 +142,9 @@ def writing(path: Path) -> Iterator[None]:
         DataFileError: When the path cannot be written for another reason.
     """
     try:
-        yield
+        with full_disk_named(path):
+            yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-            raise DiskFullError(str(path)) from error
         raise DataFileError(
             f"{path} cannot be written ({error.strerror or error})",
             expected="a folder that can be written",

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from selector.data.pool import Pool
-from selector.errors import TooFewExamplesError
 from selector.prompting.embedding_text import input_text
 from selector.retrieval.encoder import TextEncoder
+from selector.strategies.base import require_enough
 from selector.strategies.dense import NearestSelector
 from selector.types import Query
 
@@ -60,9 +60,8 @@ def build_shortlists(
 
 def _shortlist(query: Query, nearest: NearestSelector, size: int, at_least: int) -> Shortlist:
     pool: Pool = nearest.pool
+    require_enough(pool, query, at_least)
     available = len(pool) - len(pool.duplicates_of(query))
-    if available < at_least:
-        raise TooFewExamplesError(available=available, wanted=at_least)
     indices = nearest.select([query], min(size, available))[0].indices[::-1]
     encoder: TextEncoder = nearest.encoder
     embedded = encoder.encode([input_text(query)])[0]

@@ -172,7 +172,13 @@ class HuggingFaceLanguageModel:
         length = len(ids)
         while length and special[length - 1]:  # an end-of-text token that the tokenizer appends is not ours
             length -= 1
-        first = next(at for at in range(length) if not special[at] and offsets[at][1] > prompt_length)
+        first = next((at for at in range(length) if not special[at] and offsets[at][1] > prompt_length), None)
+        if first is None:
+            raise UsageError(
+                "a completion has no token of its own; the tokenizer drops its text",
+                expected="a completion of more than blanks",
+                remedy="Give every label a verbalizer with a visible character.",
+            )
         if first == 0:  # nothing stands before the completion, so it is conditioned on the beginning of a text
             return TokenRequest((self._beginning, *ids[:length]), 1)
         return TokenRequest(tuple(ids[:length]), first)

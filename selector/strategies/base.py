@@ -34,6 +34,22 @@ class Selector(Protocol):
         ...
 
 
+def require_enough(pool: Pool, query: Query, k: int) -> None:
+    """Makes sure that leave-one-out leaves enough of the pool.
+
+    Args:
+        pool: The pool.
+        query: The query.
+        k: How many demonstrations will be chosen.
+
+    Raises:
+        TooFewExamplesError: When the pool without the query and its duplicates holds fewer than k.
+    """
+    available = len(pool) - len(pool.duplicates_of(query))
+    if available < k:
+        raise TooFewExamplesError(available=available, wanted=k)
+
+
 def allowed_positions(pool: Pool, query: Query, k: int) -> list[int]:
     """Lists the pool positions that may stand in a query's prompt.
 
@@ -48,8 +64,6 @@ def allowed_positions(pool: Pool, query: Query, k: int) -> list[int]:
     Raises:
         TooFewExamplesError: When fewer than k are left.
     """
+    require_enough(pool, query, k)
     excluded = pool.duplicates_of(query)
-    allowed = [position for position in range(len(pool)) if position not in excluded]
-    if len(allowed) < k:
-        raise TooFewExamplesError(available=len(allowed), wanted=k)
-    return allowed
+    return [position for position in range(len(pool)) if position not in excluded]

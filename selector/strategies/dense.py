@@ -9,7 +9,7 @@ from selector.data.pool import Pool
 from selector.prompting.embedding_text import input_text, labelled_text
 from selector.retrieval.encoder import TextEncoder
 from selector.retrieval.index import Rows, VectorIndex
-from selector.strategies.base import allowed_positions
+from selector.strategies.base import require_enough
 from selector.types import Query, Selection
 
 
@@ -42,7 +42,7 @@ class NearestSelector:
         if not queries or not k:
             return [Selection((), ()) for _ in queries]
         for query in queries:
-            allowed_positions(self.pool, query, k)
+            require_enough(self.pool, query, k)
         excluded = [self.pool.duplicates_of(query) for query in queries]
         # Enough neighbours that k are left when the query and its duplicates are among them.
         wanted = min(len(self.pool), k + max(map(len, excluded)))

@@ -13,7 +13,7 @@ import numpy as np
 from selector.errors import TooFewExamplesError
 from selector.inference.engine import InferenceEngine
 from selector.progress import SILENT, Progress
-from selector.strategies.base import allowed_positions
+from selector.strategies.base import require_enough
 from selector.types import Example, Query, Selection
 
 
@@ -56,7 +56,7 @@ class BestOfKSelector:
         if not k:
             return [Selection((), ()) for _ in queries]
         for query in queries:
-            allowed_positions(self._engine.pool, query, k)
+            require_enough(self._engine.pool, query, k)
         return [self._without_query(query, self._best_set(k)) for query in queries]
 
     def _best_set(self, k: int) -> tuple[int, ...]:
