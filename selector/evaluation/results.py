@@ -6,14 +6,13 @@ Files are written whole or not at all.
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selector.errors import DiskFullError
+from selector.data.paths import full_disk_named
 from selector.evaluation.compare import Comparison, Summary
 from selector.evaluation.statistics import PairedDifference
 from selector.version import __version__
@@ -104,15 +103,14 @@ def write_whole(path: Path, text: str) -> Path:
         DiskFullError: When there is no room; what stood there before stays.
     """
     scratch = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(str(path)) from error
-        raise
+    with full_disk_named(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch.write_text(text, encoding="utf-8")
+            scratch.replace(path)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
     return path
 
 
