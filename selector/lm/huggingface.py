@@ -1,30 +1,32 @@
 """A causal language model of transformers behind the `LanguageModel` contract.
 
 Completions are tokenised as they stand in the full text: the text is tokenised once, and every token that reaches
-beyond the end of the prompt belongs to the completion. Scoring packs requests into prefix trees; whether a model
-scores such trees exactly is checked once, against its plain forward pass, and a model that does not is scored one
-sequence at a time. This module knows nothing of demonstrations or labels.
+beyond the end of the prompt belongs to the completion. Scoring goes by prefix trees; whether a model scores them
+exactly is checked once, against its plain forward pass, and a model that does not is scored in plain batches. This
+module knows nothing of demonstrations or labels.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from selector.errors import ModelLoadError, UsageError
 from selector.lm.base import CompletionScore, Usage
-from selector.lm.prefix_tree import PackedTree, TokenRequest, pack
+from selector.lm.memory import MemoryPlan, plan_memory
+from selector.lm.plain_scoring import PlainScorer
+from selector.lm.prefix_tree import TokenRequest
+from selector.lm.tree_scoring import TreeScorer
 
 logger = logging.getLogger(__name__)
 
-TREE_TOKENS = 512  # attention over a packed row grows with its square; beyond this it costs more than sharing saves
-READ_ROWS = 256  # rows of vocabulary logits held at once
 SELF_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}  # nats
+ROPE_OF_LENGTH = ("dynamic", "longrope")  # their angles depend on more than a token's own position
 
 
 class HuggingFaceLanguageModel:
@@ -34,12 +36,14 @@ class HuggingFaceLanguageModel:
         model: The model, in evaluation mode on its device.
         tokenizer: Its fast tokenizer.
         fingerprint: Identifies weights, revision and dtype.
+        memory_budget: Bytes that scoring may use beside the weights; None is 1 GiB on a CPU and 40 % of what is free on
+            a GPU.
 
     Raises:
         ModelLoadError: When the tokenizer cannot tell where its tokens stand in the text.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, fingerprint: str) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, fingerprint: str, memory_budget: int | None = None) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ModelLoadError(
                 f"the tokenizer {type(tokenizer).__name__} gives no character offsets",
@@ -53,7 +57,9 @@ class HuggingFaceLanguageModel:
         self._window = _context_length(model.config)
         beginning = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
         self._beginning = next((token for token in beginning if token is not None), 0)
-        self._shares_prefixes = self._trees_are_exact()
+        self._memory = plan_memory(self._model, budget=memory_budget)
+        self._lock = threading.Lock()
+        self._scores = self._scorer()
 
     @property
     def fingerprint(self) -> str:
@@ -88,16 +94,8 @@ class HuggingFaceLanguageModel:
             UsageError: When a completion is empty.
         """
         requests = self._tokenised(prompts, completions)
-        sums = np.zeros(len(requests))
-        computed = 0
-        if self._shares_prefixes:
-            for tree in pack(requests, budget=TREE_TOKENS):
-                np.add.at(sums, tree.owners, self._read_tree(tree))
-                computed += len(tree.tokens)
-        else:
-            for number, request in enumerate(requests):
-                sums[number] = self._read_plainly(request)
-                computed += len(request.tokens)
+        with self._lock:
+            sums, computed = self._scores.logprobs(requests)
         total = sum(len(request.tokens) for request in requests)
         self._usage = self._usage.also(calls=len(requests), tokens=total, tokens_computed=computed)
         return [
@@ -183,55 +181,33 @@ class HuggingFaceLanguageModel:
             return TokenRequest((self._beginning, *ids[:length]), 1)
         return TokenRequest(tuple(ids[:length]), first)
 
-    def _read_tree(self, tree: PackedTree) -> npt.NDArray[np.float64]:
-        """(R,) log-probabilities of the targets of a packed tree, nats."""
-        device, dtype = self._model.device, self._model.dtype
-        mask = torch.zeros(tree.attends.shape, dtype=dtype, device=device)
-        mask.masked_fill_(~torch.from_numpy(tree.attends).to(device), torch.finfo(dtype).min)
-        with torch.inference_mode():
-            hidden = self._model.base_model(
-                input_ids=torch.from_numpy(tree.tokens)[None].to(device),
-                position_ids=torch.from_numpy(tree.positions)[None].to(device),
-                attention_mask=mask[None, None],  # (1, 1, T, T), additive
-                use_cache=False,
-            ).last_hidden_state[0]
-            places, row_of = np.unique(tree.read_at, return_inverse=True)
-            logprobs = np.zeros(len(tree.targets))
-            for start in range(0, len(places), READ_ROWS):
-                rows = hidden[torch.from_numpy(places[start : start + READ_ROWS]).to(device)]
-                distribution = self._model.get_output_embeddings()(rows).float().log_softmax(dim=-1)
-                reads = np.flatnonzero((row_of >= start) & (row_of < start + READ_ROWS))
-                picked = distribution[
-                    torch.from_numpy(row_of[reads] - start).to(device), torch.from_numpy(tree.targets[reads]).to(device)
-                ]
-                logprobs[reads] = picked.double().cpu().numpy()
-        return logprobs
+    def _scorer(self) -> TreeScorer | PlainScorer:
+        plain = PlainScorer(self._model, memory=self._memory, padding=self._beginning)
+        reason = _why_no_trees(self._model, plain)
+        if reason is None:
+            return TreeScorer(self._model, memory=self._memory)
+        logger.warning("prefixes are not shared, plain batches are scored: %s", reason)
+        return plain
 
-    def _read_plainly(self, request: TokenRequest) -> float:
-        """Log-probability of one completion by the model's own forward pass, nats."""
-        with torch.inference_mode():
-            ids = torch.tensor([request.tokens], device=self._model.device)
-            distribution = self._model(ids, use_cache=False).logits[0].float().log_softmax(dim=-1)
-            targets = ids[0, request.first :]
-            return float(distribution[request.first - 1 : -1].gather(1, targets[:, None]).double().sum())
 
-    def _trees_are_exact(self) -> bool:
-        """Scores three sequences with a common prefix both ways."""
-        size = int(self._model.config.get_text_config().vocab_size)
-        tokens = [(7 * at * at + 3) % size for at in range(12)]
-        requests = [TokenRequest((*tokens[:6], *tokens[start:12]), 5) for start in (6, 8, 9)]
-        plain = np.array([self._read_plainly(request) for request in requests])
-        trees = np.zeros(len(requests))
-        try:
-            for tree in pack(requests, budget=TREE_TOKENS):
-                np.add.at(trees, tree.owners, self._read_tree(tree))
-        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-            logger.warning("prefixes are not shared: the model takes no tree-shaped mask (%s)", error)
-            return False
-        exact = bool(np.abs(plain - trees).max() <= SELF_CHECK_TOLERANCE.get(self._model.dtype, 0.5))
-        if not exact:
-            logger.warning("prefixes are not shared: tree scores differ by %.3g nats", np.abs(plain - trees).max())
-        return exact
+def _why_no_trees(model: Any, plain: PlainScorer) -> str | None:
+    """Scores four sequences with common beginnings both ways; None when a tree gives what plain passes give."""
+    text = model.config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    if rope.get("rope_type") in ROPE_OF_LENGTH:
+        return "its rotary embedding changes with the length of the longest sequence"
+    tokens = [(7 * at * at + 3) % int(text.vocab_size) for at in range(12)]
+    requests = [TokenRequest((*tokens[:6], *tokens[start:12]), 5) for start in (6, 8, 9, 10)]
+    expected = np.array([float(plain.logprobs([request])[0][0]) for request in requests])
+    few = MemoryPlan(budget=0, chunk_tokens=4, chunk_reads=4, block_rows=3)  # chunks and blocks end within sequences
+    try:
+        found, _ = TreeScorer(model, memory=few).logprobs(requests)
+    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
+        return f"its attention takes no tree-shaped mask ({error})"
+    difference = float(np.abs(expected - found).max())
+    if not difference <= SELF_CHECK_TOLERANCE.get(model.dtype, 0.5):
+        return f"tree scores differ by {difference:.3g} nats"
+    return None
 
 
 def _context_length(config: Any) -> int:
