@@ -7,7 +7,7 @@ module imports nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class ShotsmithError(Exception):
@@ -26,6 +26,17 @@ class ShotsmithError(Exception):
         self.found = found
         self.expected = expected
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Callable[..., ShotsmithError], tuple[object, ...]]:
+        """Lets an error travel between processes with its data, which keyword-only arguments would prevent."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[ShotsmithError], arguments: tuple[object, ...], data: dict[str, object]) -> ShotsmithError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(data)
+    return error
 
 
 class UsageError(ShotsmithError):
@@ -197,3 +208,33 @@ class DiskFullError(ShotsmithError):
 
 class ScoreStoreError(ShotsmithError):
     """The score store is damaged or cannot be opened."""
+
+
+class ServerError(ShotsmithError):
+    """A language-model server cannot be reached, refuses, or answers with what cannot be understood."""
+
+
+class ServerCapabilityError(UsageError):
+    """A language-model server cannot give the kind of score that was asked for."""
+
+
+class ClusterError(ShotsmithError):
+    """A Ray cluster cannot be reached, has too little room, or lost its workers again and again."""
+
+
+class ExtraMissingError(ShotsmithError):
+    """An optional dependency is not installed.
+
+    Args:
+        package: What could not be imported.
+        extra: The extra of shotsmith that brings it.
+    """
+
+    def __init__(self, *, package: str, extra: str) -> None:
+        super().__init__(
+            f"the package {package!r} is not installed",
+            expected=f"shotsmith with its extra {extra!r}",
+            remedy=f"Run: pip install 'shotsmith[{extra}]'",
+        )
+        self.package = package
+        self.extra = extra

@@ -6,6 +6,7 @@ learners, run folders or the command line.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -29,12 +30,14 @@ class Workspace:
         self.use_store = use_store
 
     @classmethod
-    def open(cls, task: Path | str, *, use_store: bool = True) -> Workspace:
+    def open(cls, task: Path | str, *, use_store: bool = True, engine: str = "", ray_address: str = "") -> Workspace:
         """Opens a task by the path of its TASK.toml or by its bundled name.
 
         Args:
             task: The path or name.
             use_store: Whether scores are read from and written to the persistent score store.
+            engine: "local" or "ray"; empty takes what the task says.
+            ray_address: The Ray cluster; empty takes what the task says.
 
         Returns:
             The workspace.
@@ -42,7 +45,9 @@ class Workspace:
         Raises:
             TaskFileError: When the task file is missing or wrong.
         """
-        return cls(Task.load(task), use_store=use_store)
+        loaded = Task.load(task)
+        lm = replace(loaded.lm, engine=engine or loaded.lm.engine, ray_address=ray_address or loaded.lm.ray_address)
+        return cls(replace(loaded, lm=lm), use_store=use_store)
 
     @cached_property
     def engine(self) -> InferenceEngine:

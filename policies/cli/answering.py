@@ -11,9 +11,11 @@ from rich.markup import escape
 
 from policies.cli.app import app
 from policies.cli.options import (
+    EngineOption,
     JsonOption,
     NoCacheOption,
     QueriesOption,
+    RayAddressOption,
     SeedOption,
     ShotsOption,
     TaskOption,
@@ -81,6 +83,8 @@ def predict(
     shots: ShotsOption = 4,
     seed: SeedOption = 0,
     force: ForceOption = False,
+    engine: EngineOption = "",
+    ray_address: RayAddressOption = "",
     no_cache: NoCacheOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,7 +98,7 @@ def predict(
     from selector.strategies.learned import LearnedSelector
     from selector.strategies.named import build_selector
 
-    workspace = Workspace.open(task, use_store=not no_cache)
+    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
     asked = queries_from(workspace.task, text, queries)
     if artifact is not None:
         learned = LearnedSelector.load(artifact, workspace.task.pool, force=force)

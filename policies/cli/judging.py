@@ -11,11 +11,13 @@ from rich.console import Console
 
 from policies.cli.app import app
 from policies.cli.options import (
+    EngineOption,
     JsonOption,
     LimitOption,
     NoCacheOption,
     OutOption,
     QuietOption,
+    RayAddressOption,
     ShotsOption,
     TaskOption,
     print_json,
@@ -37,6 +39,8 @@ def compare(
     limit: LimitOption = None,
     orderer: Annotated[str, typer.Option(help="Orders what every method chose.")] = "given",
     baseline: Annotated[str, typer.Option(help="The method that the others are compared with.")] = "nearest",
+    engine: EngineOption = "",
+    ray_address: RayAddressOption = "",
     no_cache: NoCacheOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -53,7 +57,7 @@ def compare(
         baseline=baseline,
         limit=limit,
     )
-    workspace = Workspace.open(task, use_store=not no_cache)
+    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
     command = " ".join(["shotsmith", *(Path(part).name if part.startswith("/") else part for part in sys.argv[1:])])
     outcome = compare_methods(workspace, out, plan=plan, command=command, progress=progress_for(quiet))
     if as_json:

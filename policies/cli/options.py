@@ -22,6 +22,12 @@ OutOption = Annotated[Path, typer.Option("--out", help="The folder for the resul
 ShotsOption = Annotated[int, typer.Option("--shots", min=0, help="Demonstrations in each prompt.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seeds every random choice.")]
 NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the score store.")]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="Where the language model runs: local or ray; else as the task says.")
+]
+RayAddressOption = Annotated[
+    str, typer.Option("--ray-address", help="The Ray cluster of --engine ray; else one is started on this machine.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
 ResumeOption = Annotated[

@@ -9,10 +9,12 @@ import typer
 
 from policies.cli.app import app
 from policies.cli.options import (
+    EngineOption,
     LimitOption,
     NoCacheOption,
     OutOption,
     QuietOption,
+    RayAddressOption,
     ResumeOption,
     SeedOption,
     ShotsOption,
@@ -35,6 +37,8 @@ def mine(
     limit: LimitOption = None,
     seed: SeedOption = 0,
     resume: ResumeOption = True,
+    engine: EngineOption = "",
+    ray_address: RayAddressOption = "",
     no_cache: NoCacheOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -43,7 +47,7 @@ def mine(
     from policies.stages import mine_candidates
 
     config = MiningConfig(candidates=candidates, query_limit=limit, seed=seed)
-    workspace = Workspace.open(task, use_store=not no_cache)
+    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
     path = mine_candidates(workspace, out, config=config, resume=resume, progress=progress_for(quiet))
     typer.echo(path)
 
@@ -80,6 +84,8 @@ def train_policy(
     shortlist: Annotated[int, typer.Option(min=1, help="Candidates offered for each query.")] = 16,
     seed: SeedOption = 0,
     resume: ResumeOption = True,
+    engine: EngineOption = "",
+    ray_address: RayAddressOption = "",
     no_cache: NoCacheOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -92,7 +98,7 @@ def train_policy(
     if algo != "ppo":
         raise UnknownNameError("algorithm", algo, known=("ppo",))
     config = PolicyTrainingConfig(shots=shots, shortlist_size=shortlist, total_steps=steps, seed=seed)
-    workspace = Workspace.open(task, use_store=not no_cache)
+    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
     run = train_policy_on(
         workspace, out, retriever=retriever, config=config, resume=resume, progress=progress_for(quiet)
     )

@@ -1,14 +1,15 @@
 """The persistent, content-addressed score store and a language model behind it.
 
 The key covers the language model's fingerprint, the prompt and the completion, so a score can never be mistaken for
-another one's. SQLite in write-ahead mode keeps it safe against a kill at any moment and shared by processes. This
-module knows nothing of what the prompts mean.
+another one's. SQLite in write-ahead mode keeps it safe against a kill at any moment and shared by processes. Beyond a
+size limit the scores that were not used for longest give way. This module knows nothing of what the prompts mean.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,11 @@ from selector.errors import DiskFullError, ScoreStoreError
 from selector.lm.base import CompletionScore, LanguageModel, Usage
 
 LOOKUP = 500  # keys in one SELECT; SQLite allows 999 variables in old builds
-COMMIT = 512  # requests scored between two commits: what a kill can lose
+COMMIT = 512  # requests scored between two commits: about what a kill can lose
 BUSY_SECONDS = 60.0
+SIZE_LIMIT = 4 * 2**30  # bytes, some 50 million scores
+EVICTED = 0.25  # share of the rows that goes at once when the limit is met
+DAY_SECONDS = 86_400  # recency is kept by the day, so that reading seldom writes
 
 
 def score_key(fingerprint: str, prompt: str, completion: str) -> bytes:
@@ -44,14 +48,16 @@ class ScoreStore:
 
     Args:
         path: The SQLite file; it and its folder are made when missing.
+        size_limit: Bytes that the file may take; scores that were not used for longest give way.
 
     Raises:
         ScoreStoreError: When the file cannot be opened or is not a score store.
         DiskFullError: When there is no room for it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, size_limit: int = SIZE_LIMIT) -> None:
         self.path = path
+        self.size_limit = size_limit
         with self._errors_named():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -59,8 +65,9 @@ class ScoreStore:
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, logprob REAL NOT NULL, "
-                "tokens INTEGER NOT NULL, total_tokens INTEGER NOT NULL) WITHOUT ROWID"
+                "tokens INTEGER NOT NULL, total_tokens INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
             )
+            self._add_recency()
 
     def __len__(self) -> int:
         with self._errors_named():
@@ -79,14 +86,18 @@ class ScoreStore:
         Returns:
             The scores of those keys that are stored.
         """
-        found = {}
+        found, today, stale = {}, _today(), []
         with self._errors_named():
             for start in range(0, len(keys), LOOKUP):
                 chunk = keys[start : start + LOOKUP]
                 marks = ",".join("?" * len(chunk))
-                query = f"SELECT key, logprob, tokens, total_tokens FROM scores WHERE key IN ({marks})"  # noqa: S608
-                for key, logprob, tokens, total in self._connection.execute(query, chunk):
+                query = f"SELECT key, logprob, tokens, total_tokens, used FROM scores WHERE key IN ({marks})"  # noqa: S608
+                for key, logprob, tokens, total, used in self._connection.execute(query, chunk):
                     found[key] = CompletionScore(logprob, tokens, total)
+                    if used < today:
+                        stale.append((today, key))
+            if stale:
+                self._write("UPDATE scores SET used = ? WHERE key = ?", stale)
         return found
 
     def put(self, scores: Mapping[bytes, CompletionScore]) -> None:
@@ -95,16 +106,47 @@ class ScoreStore:
         Args:
             scores: Key to score.
         """
+        today = _today()
         with self._errors_named():
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._write(
+                "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)",
+                [(key, *score, today) for key, score in scores.items()],
+            )
+            if self._size() > self.size_limit:
+                self._evict()
+
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Runs a statement for every row in one transaction."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(statement, rows)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _size(self) -> int:
+        """Bytes that the rows take; pages freed by eviction are used again before the file grows."""
+        pages, free, size = (
+            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+
+    def _evict(self) -> None:
+        count = int(self._connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0] * EVICTED)
+        self._write("DELETE FROM scores WHERE key IN (SELECT key FROM scores ORDER BY used, key LIMIT ?)", [(count,)])
+
+    def _add_recency(self) -> None:
+        """Lets a file of version 0.1, which knew no recency, go on."""
+        columns = {row[1] for row in self._connection.execute("PRAGMA table_info(scores)")}
+        if "used" not in columns:
             try:
-                rows = [(key, *score) for key, score in scores.items()]
-                self._connection.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?)", rows)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+                self._connection.execute("ALTER TABLE scores ADD COLUMN used INTEGER NOT NULL DEFAULT 0")
+            except sqlite3.OperationalError as error:
+                if "duplicate column" not in str(error):  # another process may have been quicker
+                    raise
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
@@ -132,10 +174,12 @@ class CachedLanguageModel:
     Args:
         lm: The language model.
         store: The store.
+        commit: About how many requests are scored between two commits.
     """
 
-    def __init__(self, lm: LanguageModel, store: ScoreStore) -> None:
+    def __init__(self, lm: LanguageModel, store: ScoreStore, *, commit: int = COMMIT) -> None:
         self._lm = lm
+        self._commit = commit
         self._store = store
         self._usage = Usage()
 
@@ -169,8 +213,7 @@ class CachedLanguageModel:
         )
         hits = sum(key in scores for key in keys)
         before = self._lm.usage.tokens_computed
-        for start in range(0, len(missing), COMMIT):
-            chunk = missing[start : start + COMMIT]
+        for chunk in _chunks(missing, self._commit):
             values = self._lm.logprobs([pair[0] for _, pair in chunk], [pair[1] for _, pair in chunk])
             new = {key: value for (key, _), value in zip(chunk, values, strict=True)}
             self._store.put(new)
@@ -201,6 +244,21 @@ class CachedLanguageModel:
         )
         self._usage = self._usage + (self._lm.usage - before)
         return texts
+
+
+def _chunks(
+    missing: Sequence[tuple[bytes, tuple[str, str]]], size: int
+) -> Iterator[Sequence[tuple[bytes, tuple[str, str]]]]:
+    """Parts of at least `size` requests that end where a prompt ends, so that no prompt is computed for two of them."""
+    start = 0
+    for end in range(1, len(missing) + 1):
+        if end == len(missing) or (end - start >= size and missing[end][1][0] != missing[end - 1][1][0]):
+            yield missing[start:end]
+            start = end
+
+
+def _today() -> int:
+    return int(time.time()) // DAY_SECONDS
 
 
 def _pair(item: tuple[bytes, tuple[str, str]]) -> tuple[str, str]:

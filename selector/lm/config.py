@@ -17,6 +17,16 @@ class LanguageModelConfig:
         calibration: "none", "contextual" or "batch".
         revision: The revision of a hub model.
         trust_remote_code: Whether code that comes with a hub model may run.
+        memory_mib: Memory that scoring may use beside the weights, MiB; 0 is 1 GiB on a CPU, 40 % of what is free on a
+            GPU.
+        server: The address of an OpenAI-compatible server that runs `model`, such as "http://127.0.0.1:8000/v1"; empty
+            loads the model here.
+        api_key_variable: The environment variable that holds the server's API key; empty sends none.
+        concurrency: Requests that are on their way to the server at once.
+        context_length: The server's window where it does not tell, tokens; 0 is 2,048.
+        engine: "local", or "ray" to share the work among the workers of a Ray cluster.
+        ray_address: The cluster; empty starts one on this machine.
+        ray_workers: How many workers; 0 is one for each GPU, or one for each four CPU cores.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -26,3 +36,11 @@ class LanguageModelConfig:
     calibration: str = "none"
     revision: str | None = None
     trust_remote_code: bool = False
+    memory_mib: int = 0
+    server: str = ""
+    api_key_variable: str = ""
+    concurrency: int = 8
+    context_length: int = 0
+    engine: str = "local"
+    ray_address: str = ""
+    ray_workers: int = 0

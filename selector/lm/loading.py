@@ -19,8 +19,9 @@ from selector.data.assets import find_bundled, is_bundled
 from selector.data.paths import cache_folder, full_disk_named
 from selector.errors import ModelLoadError, UnknownNameError
 from selector.lm.base import LanguageModel
-from selector.lm.cache import CachedLanguageModel, ScoreStore
+from selector.lm.cache import COMMIT, CachedLanguageModel, ScoreStore
 from selector.lm.config import LanguageModelConfig
+from selector.lm.memory import MIB
 from selector.progress import hidden_library_bars
 
 if TYPE_CHECKING:
@@ -33,13 +34,14 @@ READ_ERRORS = (
 )
 DTYPES = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
+ENGINES = ("local", "ray")
 
 
 def load_language_model(config: LanguageModelConfig, *, store: Path | None = None) -> LanguageModel:
     """Loads a language model, behind the score store when one is given.
 
     Args:
-        config: Which model, dtype and device.
+        config: Which model, and whether it runs here, behind a server or on a cluster.
         store: The file of the score store; None scores everything afresh.
 
     Returns:
@@ -48,8 +50,33 @@ def load_language_model(config: LanguageModelConfig, *, store: Path | None = Non
     Raises:
         ModelLoadError: When the model is missing, damaged or not to be had.
         BundledPackageMissingError: When a bundled model's package is not installed.
-        UnknownNameError: When dtype or device is not known.
+        UnknownNameError: When dtype, device or engine is not known.
+        ServerError: When the server cannot be reached.
+        ClusterError: When the cluster cannot be reached.
     """
+    if config.engine not in ENGINES:
+        raise UnknownNameError("engine", config.engine, known=ENGINES)
+    commit = COMMIT
+    if config.engine == "ray":
+        from selector.lm.cluster import RayLanguageModel
+
+        lm: LanguageModel = RayLanguageModel(config)
+        commit *= 8  # so that all workers have something to do
+    elif config.server:
+        from selector.lm.server import ServerLanguageModel
+        from selector.lm.server_api import ServerApi
+
+        api = ServerApi(config.server, key_variable=config.api_key_variable)
+        lm = ServerLanguageModel(
+            api, model=config.model, concurrency=config.concurrency, context_length=config.context_length
+        )
+        commit = 8 * config.concurrency  # a failing server loses little
+    else:
+        lm = _local(config)
+    return lm if store is None else CachedLanguageModel(lm, ScoreStore(store), commit=commit)
+
+
+def _local(config: LanguageModelConfig) -> LanguageModel:
     import transformers
 
     from selector.lm.huggingface import HuggingFaceLanguageModel
@@ -75,8 +102,9 @@ def load_language_model(config: LanguageModelConfig, *, store: Path | None = Non
         transformers.logging.set_verbosity(verbosity)
     weights = _weights_fingerprint(source, model)
     fingerprint = hashlib.sha256(f"{weights}:{dtype}".encode()).hexdigest()
-    lm = HuggingFaceLanguageModel(model.to(device), tokenizer, fingerprint=fingerprint)
-    return lm if store is None else CachedLanguageModel(lm, ScoreStore(store))
+    return HuggingFaceLanguageModel(
+        model.to(device), tokenizer, fingerprint=fingerprint, memory_budget=config.memory_mib * MIB or None
+    )
 
 
 def converted_gguf(path: Path) -> Path:

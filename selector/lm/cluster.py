@@ -1,0 +1,277 @@
+"""A language model that shares its work among the workers of a Ray cluster.
+
+Every worker holds a copy of the model. Requests are sorted and cut into shards where a prompt ends, so a worker
+computes common prefixes once; a worker has few shards waiting, and one that dies is replaced and its shards are done
+again. This module knows nothing of demonstrations or labels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from selector.errors import ClusterError, ExtraMissingError, ShotsmithError
+from selector.lm.base import CompletionScore, LanguageModel, Usage
+from selector.lm.config import LanguageModelConfig
+from selector.progress import SILENT, Progress
+
+logger = logging.getLogger(__name__)
+
+SHARD = 128  # requests: long enough to share prefixes, short enough to lose little with a worker
+WAITING = 2  # shards at a worker: it never idles, and nothing piles up there
+DEATHS = 5  # of workers in one call before it is given up
+CORES = 4  # of a CPU worker, where the number of workers is not given
+
+
+class Job(NamedTuple):
+    """One call of a worker.
+
+    Attributes:
+        places: Where the results belong.
+        method: The worker's method.
+        arguments: Of the method.
+    """
+
+    places: list[int]
+    method: str
+    arguments: tuple[Any, ...]
+
+
+class ModelWorker:
+    """What runs in a worker's process.
+
+    Args:
+        config: The language model to load.
+    """
+
+    def __init__(self, config: LanguageModelConfig) -> None:
+        self._config = config
+
+    @cached_property
+    def _lm(self) -> LanguageModel:  # here and not in the constructor, so that its errors keep their names
+        from selector.lm.loading import load_language_model
+
+        return load_language_model(self._config)
+
+    def facts(self) -> tuple[str, int]:
+        """Tells what the driver must know.
+
+        Returns:
+            Fingerprint and context length.
+        """
+        return self._lm.fingerprint, self._lm.context_length
+
+    def count_tokens(self, texts: list[str]) -> tuple[list[int], Usage]:
+        """Counts tokens.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            Their lengths, and what it cost.
+        """
+        return self._lm.count_tokens(texts), Usage()
+
+    def logprobs(self, prompts: list[str], completions: list[str]) -> tuple[list[CompletionScore], Usage]:
+        """Scores completions.
+
+        Args:
+            prompts: The prompts.
+            completions: The completions.
+
+        Returns:
+            The scores, and what they cost.
+        """
+        before = self._lm.usage
+        return self._lm.logprobs(prompts, completions), self._lm.usage - before
+
+    def generate(self, prompts: list[str], options: dict[str, Any]) -> tuple[list[str], Usage]:
+        """Continues prompts.
+
+        Args:
+            prompts: The prompts.
+            options: Of `LanguageModel.generate`.
+
+        Returns:
+            The continuations, and what they cost.
+        """
+        before = self._lm.usage
+        return self._lm.generate(prompts, **options), self._lm.usage - before
+
+
+class RayLanguageModel:
+    """Scores and generates on a cluster.
+
+    Args:
+        config: The language model that every worker loads; `ray_address` and `ray_workers` say where.
+        progress: Shows how many requests are done.
+
+    Raises:
+        ExtraMissingError: When ray is not installed.
+        ClusterError: When the cluster cannot be reached or has no room.
+        ModelLoadError: When a worker cannot load the model.
+    """
+
+    def __init__(self, config: LanguageModelConfig, *, progress: Progress = SILENT) -> None:
+        self._ray = _connected(config.ray_address)
+        self._progress = progress
+        self._config = replace(config, engine="local")
+        resources = self._ray.cluster_resources()
+        gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+        self._on_gpu = gpus > 0 and config.device != "cpu"
+        count = config.ray_workers or (gpus if self._on_gpu else max(1, cpus // CORES))
+        self._cpus = max(1, cpus // count) if not self._on_gpu else 1
+        if count > (gpus if self._on_gpu else cpus):
+            raise ClusterError(
+                f"{count} workers are wanted on {gpus} GPUs and {cpus} CPU cores",
+                expected="a GPU or a core for each",
+                remedy="Lower [lm] ray_workers.",
+            )
+        self._usage = Usage()
+        self._workers = [self._worker() for _ in range(count)]
+        self._fingerprint, self._window = self._got(self._workers[0].facts.remote())
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the workers' model: the same as when it is loaded here."""
+        return self._fingerprint
+
+    @property
+    def context_length(self) -> int:
+        """The window, tokens."""
+        return self._window
+
+    @property
+    def usage(self) -> Usage:
+        """Running count over all workers."""
+        return self._usage
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Counts tokens; see `LanguageModel.count_tokens`."""
+        return self._run([Job([*range(len(texts))], "count_tokens", (list(texts),))], len(texts)) if texts else []
+
+    def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[CompletionScore]:
+        """Scores completions; see `LanguageModel.logprobs`."""
+        order = sorted(range(len(prompts)), key=lambda place: (prompts[place], completions[place]))
+        jobs = [
+            Job(places, "logprobs", ([prompts[at] for at in places], [completions[at] for at in places]))
+            for places in _shards(order, prompts)
+        ]
+        scores: list[CompletionScore] = self._run(jobs, len(prompts))
+        return scores
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_k: int = 0,
+        seed: int = 0,
+    ) -> list[str]:
+        """Continues prompts; see `LanguageModel.generate`."""
+        options = {"max_new_tokens": max_new_tokens, "stop": stop, "temperature": temperature, "top_k": top_k}
+        # A local model seeds each prompt with its place, so each goes alone with that seed.
+        jobs = [
+            Job([place], "generate", ([prompt], {**options, "seed": seed + place}))
+            for place, prompt in enumerate(prompts)
+        ]
+        texts: list[str] = self._run(jobs, len(prompts))
+        return texts
+
+    def close(self) -> None:
+        """Ends the workers."""
+        for worker in self._workers:
+            self._ray.kill(worker)
+        self._workers = []
+
+    def _run(self, jobs: Sequence[Job], size: int) -> list[Any]:
+        """Does all jobs and puts their results in order."""
+        results: list[Any] = [None] * size
+        waiting = deque(jobs)
+        running: dict[Any, tuple[int, Any, Job]] = {}  # reference to worker's number, worker, job
+        load = [0] * len(self._workers)
+        deaths = 0
+        with self._progress.track("scoring on the cluster", total=size) as advance:
+            while waiting or running:
+                while waiting and min(load) < WAITING:
+                    number, job = load.index(min(load)), waiting.popleft()
+                    worker = self._workers[number]
+                    running[getattr(worker, job.method).remote(*job.arguments)] = (number, worker, job)
+                    load[number] += 1
+                done, _ = self._ray.wait(list(running), num_returns=1)
+                number, worker, job = running.pop(done[0])
+                load[number] -= 1
+                try:
+                    values, usage = self._got(done[0])
+                except self._ray.exceptions.RayActorError as error:
+                    waiting.appendleft(job)
+                    if worker is self._workers[number]:  # else one of its other jobs has replaced it already
+                        deaths += 1
+                        self._replace(number, deaths, error)
+                    continue
+                for place, value in zip(job.places, values, strict=True):
+                    results[place] = value
+                self._usage = self._usage + usage
+                advance(len(job.places))
+        return results
+
+    def _replace(self, number: int, deaths: int, error: Exception) -> None:
+        if deaths > DEATHS:
+            raise ClusterError(
+                f"workers died {deaths} times",
+                expected="workers that live",
+                remedy="See `ray logs`; too little memory is the usual reason. Scores so far are kept.",
+            ) from error
+        logger.warning("worker %d died and is replaced (%s)", number, type(error).__name__)
+        self._workers[number] = self._worker()
+
+    def _worker(self) -> Any:
+        resources = {"num_gpus": 1} if self._on_gpu else {"num_cpus": self._cpus}
+        return self._ray.remote(ModelWorker).options(**resources).remote(self._config)
+
+    def _got(self, reference: Any) -> Any:
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, ShotsmithError):
+                raise error.cause from None
+            raise
+
+
+def _connected(address: str) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ExtraMissingError(package="ray", extra="ray") from error
+    if ray.is_initialized():
+        return ray
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False)
+        else:
+            ray.init(include_dashboard=False, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"the Ray cluster at {address or 'this machine'} cannot be joined ({error})",
+            expected="a running cluster",
+            remedy="Start one with `ray start --head`, or leave --ray-address out.",
+        ) from error
+    return ray
+
+
+def _shards(order: Sequence[int], prompts: Sequence[str]) -> Iterator[list[int]]:
+    """Parts of at least SHARD requests that end where a prompt ends."""
+    shard: list[int] = []
+    for place in order:
+        if len(shard) >= SHARD and prompts[place] != prompts[shard[-1]]:
+            yield shard
+            shard = []
+        shard.append(place)
+    if shard:
+        yield shard
