@@ -108,10 +108,8 @@ class ScoreStore:
         """
         today = _today()
         with self._errors_named():
-            self._write(
-                "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)",
-                [(key, *score, today) for key, score in scores.items()],
-            )
+            rows = [(key, *score, today) for key, score in scores.items()]
+            self._write("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
             if self._size() > self.size_limit:
                 self._evict()
 

@@ -133,7 +133,8 @@ class RayLanguageModel:
             )
         self._usage = Usage()
         self._workers = [self._worker() for _ in range(count)]
-        self._fingerprint, self._window = self._got(self._workers[0].facts.remote())
+        facts: tuple[str, int] = self._got(self._workers[0].facts.remote())
+        self._fingerprint, self._window = facts
 
     @property
     def fingerprint(self) -> str:

@@ -90,7 +90,7 @@ def _local(config: LanguageModelConfig) -> LanguageModel:
         with hidden_library_bars():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", **options
+                source, dtype=dtype, use_safetensors=True, **options
             )
     except READ_ERRORS as error:
         raise ModelLoadError(

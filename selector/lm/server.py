@@ -37,7 +37,8 @@ MEANING = {
     "top": "the most probable next tokens; Direct is exact for labels among them, PPL and Channel are not supported",
     "match": "generated text only; Direct tells the generated label, probabilities are not supported",
 }
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class ServerLanguageModel:
@@ -60,13 +61,8 @@ class ServerLanguageModel:
         card = next((entry for entry in listed if entry.get("id") == model), listed[0])
         self._model = model or str(card.get("id", ""))
         meta = card.get("meta") or {}
-        self._window = int(
-            context_length
-            or card.get("max_model_len")
-            or meta.get("n_ctx")
-            or meta.get("n_ctx_train")
-            or DEFAULT_WINDOW
-        )
+        told = card.get("max_model_len") or meta.get("n_ctx") or meta.get("n_ctx_train")
+        self._window = int(context_length or told or DEFAULT_WINDOW)
         self._usage = Usage()
         self.mode, self._top = self._probe()
         self._count = self._counter()
@@ -146,7 +142,7 @@ class ServerLanguageModel:
             read = echoed_tokens if self.mode == "echo" else prompt_tokens
             return lambda pair: completion_score(read(self._ask, "".join(pair)), pair[0])
         if self.mode == "match":
-            generated = lru_cache(maxsize=None)(lambda prompt, length: self._generated(prompt, length))
+            generated = lru_cache(maxsize=None)(self._generated)
             return lambda pair: _matched(pair, *generated(pair[0], 16))
         # The labels of one query ask for the same distributions.
         distribution = lru_cache(maxsize=4096)(lambda text: next_tokens(self._ask, text, top=self._top))
