@@ -21,7 +21,7 @@ from selector.strategies.base import Selector
 from selector.types import Example, Selection
 
 # (query, candidate) pairs in one language-model call: progress moves even on a slow CPU, and a kill loses one call.
-PAIRS_PER_CALL = 80
+PAIRS_PER_CALL = 240
 
 
 @dataclass(frozen=True)

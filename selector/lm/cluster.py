@@ -8,6 +8,7 @@ again. This module knows nothing of demonstrations or labels.
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -56,6 +57,14 @@ class ModelWorker:
         from selector.lm.loading import load_language_model
 
         return load_language_model(self._config)
+
+    def process(self) -> int:
+        """Tells where the worker runs.
+
+        Returns:
+            The process id.
+        """
+        return os.getpid()
 
     def facts(self) -> tuple[str, int]:
         """Tells what the driver must know.

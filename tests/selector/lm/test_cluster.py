@@ -1,0 +1,115 @@
+"""Tests of the Ray backend on a local cluster of two workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selector.errors import ClusterError, ModelLoadError
+from selector.lm import cluster
+from selector.lm.base import LanguageModel
+from selector.lm.cluster import RayLanguageModel
+from selector.lm.config import LanguageModelConfig
+from selector.lm.loading import load_language_model
+from selector.testing import planted_examples
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+
+@pytest.fixture(scope="module")
+def saved(tiny_llama: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_llama[0].save_pretrained(folder)
+    tiny_llama[1].save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def pair(saved: Path, started: None) -> Iterator[tuple[RayLanguageModel, LanguageModel]]:
+    config = LanguageModelConfig(model=str(saved), dtype="float32", device="cpu", engine="ray", ray_workers=2)
+    remote = load_language_model(config)
+    assert isinstance(remote, RayLanguageModel)
+    yield remote, load_language_model(LanguageModelConfig(model=str(saved), dtype="float32", device="cpu"))
+    remote.close()
+
+
+def work(size: int) -> tuple[list[str], list[str]]:
+    texts = [example.fields["text"] for example in planted_examples(size)]
+    return [f"Review: {text}\nSentiment:" for text in texts for _ in range(2)], [" good", " bad"] * size
+
+
+def test_a_cluster_gives_what_the_local_engine_gives(pair: tuple[RayLanguageModel, LanguageModel]) -> None:
+    """Guards order, fingerprint and accounting: the cluster is the same model, elsewhere."""
+    remote, local = pair
+    prompts, completions = work(150)
+    found, wanted = remote.logprobs(prompts, completions), local.logprobs(prompts, completions)
+    assert [score.logprob for score in found] == pytest.approx([score.logprob for score in wanted], abs=1e-4)
+    assert [score[1:] for score in found] == [score[1:] for score in wanted]
+    assert (remote.fingerprint, remote.context_length) == (local.fingerprint, local.context_length)
+    assert (remote.usage.calls, remote.usage.tokens) == (local.usage.calls, local.usage.tokens)
+    assert remote.count_tokens(prompts[:3]) == local.count_tokens(prompts[:3])
+    options = {"max_new_tokens": 6, "temperature": 1.5, "top_k": 10, "seed": 5}
+    assert remote.generate(prompts[:4], **options) == local.generate(prompts[:4], **options)
+
+
+def test_a_dead_worker_is_replaced_and_its_work_done_again(
+    pair: tuple[RayLanguageModel, LanguageModel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards long runs against a worker that is killed in the middle."""
+    remote, local = pair
+    monkeypatch.setattr(cluster, "SHARD", 16)
+    prompts, completions = work(400)
+    victim = ray.get(remote._workers[0].process.remote())
+
+    def kill() -> None:
+        time.sleep(0.2)
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = remote.logprobs(prompts, completions)
+    killer.join()
+    again = remote.logprobs(prompts[:40], completions[:40])
+    wanted = [score.logprob for score in local.logprobs(prompts, completions)]
+    assert [score.logprob for score in found] == pytest.approx(wanted, abs=1e-4)
+    assert [score.logprob for score in again] == pytest.approx(wanted[:40], abs=1e-4)
+    assert "died and is replaced" in caplog.text
+
+
+def test_workers_that_die_again_and_again_end_the_call(
+    pair: tuple[RayLanguageModel, LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against an endless loop of restarts."""
+    remote, _ = pair
+    monkeypatch.setattr(cluster, "DEATHS", 0)
+    ray.kill(remote._workers[0])
+    with pytest.raises(ClusterError, match="died"):
+        remote.logprobs(*work(10))
+
+
+def test_a_worker_names_its_error(started: None, tmp_path: Path) -> None:
+    """Guards users against a remote traceback for a misspelt model."""
+    config = LanguageModelConfig(model=str(tmp_path / "nothing"), engine="ray", ray_workers=1)
+    with pytest.raises(ModelLoadError, match="cannot be loaded"):
+        load_language_model(config)
+
+
+def test_more_workers_than_cores_are_refused(started: None, saved: Path) -> None:
+    """Guards against waiting forever for room that will never be there."""
+    with pytest.raises(ClusterError, match="99 workers"):
+        load_language_model(LanguageModelConfig(model=str(saved), engine="ray", ray_workers=99, device="cpu"))
