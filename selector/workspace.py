@@ -13,6 +13,7 @@ from pathlib import Path
 from selector.data.paths import score_store_path
 from selector.data.task import Task
 from selector.inference.engine import InferenceEngine
+from selector.lm.base import Usage
 from selector.lm.loading import load_language_model
 from selector.retrieval.encoder import SentenceEncoder
 
@@ -56,6 +57,12 @@ class Workspace:
         return InferenceEngine(
             lm, self.task.template, self.task.pool, scoring=self.task.lm.scoring, calibration=self.task.lm.calibration
         )
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked of the language model so far; nothing when it was not needed yet."""
+        engine: InferenceEngine | None = self.__dict__.get("engine")
+        return Usage() if engine is None else engine.lm.usage
 
     @cached_property
     def encoder(self) -> SentenceEncoder:

@@ -21,6 +21,7 @@ from policies.cli.options import (
     ShotsOption,
     TaskOption,
     print_json,
+    print_usage,
     progress_for,
 )
 from selector.workspace import Workspace
@@ -60,6 +61,8 @@ def compare(
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
     command = " ".join(["shotsmith", *(Path(part).name if part.startswith("/") else part for part in sys.argv[1:])])
     outcome = compare_methods(workspace, out, plan=plan, command=command, progress=progress_for(quiet))
+    if not quiet:
+        print_usage(workspace.usage)
     if as_json:
         print_json(outcome.results)
         return

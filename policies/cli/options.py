@@ -12,6 +12,7 @@ import typer
 from selector.data.loading import load_examples
 from selector.data.task import Task
 from selector.errors import UsageError
+from selector.lm.base import Usage
 from selector.progress import SILENT, Progress, RichProgress
 from selector.types import Example
 
@@ -50,6 +51,20 @@ def progress_for(quiet: bool) -> Progress:
         Bars on standard error when it is a terminal or a log is wanted, else silence.
     """
     return SILENT if quiet else RichProgress()
+
+
+def print_usage(usage: Usage) -> None:
+    """Says on standard error what was asked of the language model and how much of it the score store saved.
+
+    Args:
+        usage: The running count; nothing is said when nothing was asked.
+    """
+    if usage.calls:
+        typer.echo(
+            f"language model: {usage.calls:,} scores, {usage.cached / usage.calls:.0%} of them from the score store; "
+            f"{usage.tokens_computed:,} tokens computed, {usage.tokens - usage.tokens_computed:,} saved",
+            err=True,
+        )
 
 
 def print_json(value: Any) -> None:

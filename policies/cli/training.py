@@ -19,6 +19,7 @@ from policies.cli.options import (
     SeedOption,
     ShotsOption,
     TaskOption,
+    print_usage,
     progress_for,
 )
 from selector.errors import UnknownNameError
@@ -49,6 +50,8 @@ def mine(
     config = MiningConfig(candidates=candidates, query_limit=limit, seed=seed)
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
     path = mine_candidates(workspace, out, config=config, resume=resume, progress=progress_for(quiet))
+    if not quiet:
+        print_usage(workspace.usage)
     typer.echo(path)
 
 
@@ -102,6 +105,8 @@ def train_policy(
     run = train_policy_on(
         workspace, out, retriever=retriever, config=config, resume=resume, progress=progress_for(quiet)
     )
+    if not quiet:
+        print_usage(workspace.usage)
     typer.echo(run)
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import platformdirs
 from safetensors import SafetensorError
 
-from selector.errors import DiskFullError
+from selector.errors import DiskFullError, UsageError
 
 VARIABLE = "SHOTSMITH_CACHE"
+LIMIT_VARIABLE = "SHOTSMITH_STORE_MIB"
+STORE_MIB = 4096  # some 50 million scores
 
 
 def cache_folder() -> Path:
@@ -36,6 +38,25 @@ def score_store_path() -> Path:
         The path of the SQLite file that all processes of the user share; it may not exist.
     """
     return cache_folder() / "scores.sqlite"
+
+
+def score_store_limit() -> int:
+    """Tells how large the score store may become.
+
+    Returns:
+        Bytes: the environment variable SHOTSMITH_STORE_MIB in MiB, else 4 GiB.
+
+    Raises:
+        UsageError: When the variable is no whole number.
+    """
+    chosen = os.environ.get(LIMIT_VARIABLE, str(STORE_MIB))
+    if not chosen.isdecimal():
+        raise UsageError(
+            f"the environment variable {LIMIT_VARIABLE} is {chosen!r}",
+            expected="a whole number of MiB",
+            remedy="Correct or unset it.",
+        )
+    return int(chosen) * 2**20
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from selector.lm.base import CompletionScore, LanguageModel, Usage
 LOOKUP = 500  # keys in one SELECT; SQLite allows 999 variables in old builds
 COMMIT = 512  # requests scored between two commits: about what a kill can lose
 BUSY_SECONDS = 60.0
-SIZE_LIMIT = 4 * 2**30  # bytes, some 50 million scores
 EVICTED = 0.25  # share of the rows that goes at once when the limit is met
 DAY_SECONDS = 86_400  # recency is kept by the day, so that reading seldom writes
 
@@ -48,14 +47,14 @@ class ScoreStore:
 
     Args:
         path: The SQLite file; it and its folder are made when missing.
-        size_limit: Bytes that the file may take; scores that were not used for longest give way.
+        size_limit: Bytes that the scores may take, those that were not used for longest give way; None is no limit.
 
     Raises:
         ScoreStoreError: When the file cannot be opened or is not a score store.
         DiskFullError: When there is no room for it.
     """
 
-    def __init__(self, path: Path, *, size_limit: int = SIZE_LIMIT) -> None:
+    def __init__(self, path: Path, *, size_limit: int | None = None) -> None:
         self.path = path
         self.size_limit = size_limit
         with self._errors_named():
@@ -110,7 +109,7 @@ class ScoreStore:
         with self._errors_named():
             rows = [(key, *score, today) for key, score in scores.items()]
             self._write("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
-            if self._size() > self.size_limit:
+            if self.size_limit is not None and self._size() > self.size_limit:
                 self._evict()
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:

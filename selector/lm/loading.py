@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from selector.data.assets import find_bundled, is_bundled
-from selector.data.paths import cache_folder, full_disk_named
+from selector.data.paths import cache_folder, full_disk_named, score_store_limit
 from selector.errors import ModelLoadError, UnknownNameError
 from selector.lm.base import LanguageModel
 from selector.lm.cache import COMMIT, CachedLanguageModel, ScoreStore
@@ -73,7 +73,9 @@ def load_language_model(config: LanguageModelConfig, *, store: Path | None = Non
         commit = 8 * config.concurrency  # a failing server loses little
     else:
         lm = _local(config)
-    return lm if store is None else CachedLanguageModel(lm, ScoreStore(store), commit=commit)
+    if store is None:
+        return lm
+    return CachedLanguageModel(lm, ScoreStore(store, size_limit=score_store_limit()), commit=commit)
 
 
 def _local(config: LanguageModelConfig) -> LanguageModel:

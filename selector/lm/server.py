@@ -19,6 +19,7 @@ from selector.lm.server_api import ServerApi
 from selector.lm.server_modes import (
     MATCHED,
     UNMATCHED,
+    check_label,
     completion_score,
     echoed_tokens,
     followed_score,
@@ -211,5 +212,6 @@ class ServerLanguageModel:
 
 
 def _matched(pair: tuple[str, str], text: str, total_tokens: int) -> CompletionScore:
+    check_label(pair[1])
     matches = text.lstrip().startswith(pair[1].strip())
     return CompletionScore(MATCHED if matches else UNMATCHED, 1, total_tokens)

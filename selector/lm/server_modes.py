@@ -19,7 +19,7 @@ Ask = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """(text, options) to the first choice of the answer, with the answer's usage under "usage"."""
 
 MATCHED, UNMATCHED = 0.0, -100.0  # nats; "match" tells only which completion was generated
-LONGEST_FOLLOWED = 16  # tokens that "top" follows, each with a request
+LONGEST_LABEL = 8  # words; anything longer is no label but a text, which only exact modes can score
 
 
 class ScoredToken(NamedTuple):
@@ -71,7 +71,7 @@ def prompt_tokens(ask: Ask, text: str) -> list[ScoredToken]:
         text: The text.
 
     Returns:
-        Its tokens; the first one may be missing.
+        Its tokens.
 
     Raises:
         ServerError: When the answer holds none.
@@ -83,6 +83,7 @@ def prompt_tokens(ask: Ask, text: str) -> list[ScoredToken]:
     end = len(text)
     for row in reversed(rows):  # the first row is null, so places are counted from the end
         if row is None:
+            tokens.append(ScoredToken(0, end, None))
             break
         entry = next(iter(row.values()))
         start = end - len(entry["decoded_token"])
@@ -132,6 +133,23 @@ def completion_score(tokens: list[ScoredToken], prompt: str) -> CompletionScore:
     return CompletionScore(math.fsum(value for value in scored if value is not None), len(scored), len(tokens))
 
 
+def check_label(completion: str) -> None:
+    """Refuses texts where only labels can be scored.
+
+    Args:
+        completion: The completion.
+
+    Raises:
+        ServerCapabilityError: When it has more than eight words.
+    """
+    if len(completion.split()) > LONGEST_LABEL:
+        raise ServerCapabilityError(
+            f"a completion of {len(completion.split())} words is to be scored by a server that scores only labels",
+            expected=f"at most {LONGEST_LABEL} words, or a server with echo or prompt_logprobs",
+            remedy='Set scoring = "direct", use another server, or load the model here.',
+        )
+
+
 def followed_score(
     distribution: Callable[[str], Mapping[str, float]], prompt: str, completion: str, *, total_tokens: int
 ) -> CompletionScore:
@@ -150,14 +168,9 @@ def followed_score(
     Raises:
         ServerCapabilityError: When the completion is too long to be followed.
     """
+    check_label(completion)
     done, logprob, tokens = "", 0.0, 0
     while done != completion:
-        if tokens == LONGEST_FOLLOWED:
-            raise ServerCapabilityError(
-                f"a completion of more than {LONGEST_FOLLOWED} tokens is to be scored",
-                expected="a server that echoes log-probabilities for that",
-                remedy='Use scoring = "direct" with short labels, or load the model here.',
-            )
         found = distribution(prompt + done)
         rest = completion[len(done) :]
         fitting = [token for token in found if token and rest.startswith(token)]

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from selector.errors import DiskFullError, ScoreStoreError
+from selector.data.paths import score_store_limit
+from selector.errors import DiskFullError, ScoreStoreError, UsageError
 from selector.lm.base import CompletionScore
 from selector.lm.cache import CachedLanguageModel, ScoreStore, score_key
 from selector.testing import ToyLanguageModel
@@ -76,6 +78,7 @@ def test_work_is_stored_as_it_comes(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
+from typing import ClassVar
 from selector.lm.base import CompletionScore
 from selector.lm.cache import ScoreStore
 store = ScoreStore(Path(sys.argv[1]))
@@ -145,3 +148,68 @@ def test_the_file_is_in_write_ahead_mode(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "s.sqlite")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+def batch(start: int, size: int = 400) -> dict[bytes, CompletionScore]:
+    return {f"{number:032d}".encode(): CompletionScore(-float(number), 1, 2) for number in range(start, start + size)}
+
+
+def test_beyond_the_limit_what_was_not_used_for_longest_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the disk against a store that only grows, and a live score against being thrown out before a dead one."""
+    limit = 200_000
+    store = ScoreStore(tmp_path / "s.sqlite", size_limit=limit)
+    kept = batch(0)
+    for day in range(1, 40):
+        monkeypatch.setattr("selector.lm.cache._today", lambda day=day: day)
+        store.put(batch(day * 1000))
+        if day > 1:
+            assert store.get(list(kept)) == kept, "what is used every day stays"
+        else:
+            store.put(kept)
+    assert store._size() <= limit
+    assert (tmp_path / "s.sqlite").stat().st_size <= 2 * limit
+    assert store.get(list(batch(39_000))) == batch(39_000)
+    assert store.get(list(batch(2000))) == {}
+
+
+def test_a_store_of_version_0_1_goes_on(tmp_path: Path) -> None:
+    """Guards scores that users paid for before recency was kept."""
+    connection = sqlite3.connect(tmp_path / "s.sqlite")
+    connection.execute(
+        "CREATE TABLE scores (key BLOB PRIMARY KEY, logprob REAL NOT NULL, tokens INTEGER NOT NULL, "
+        "total_tokens INTEGER NOT NULL) WITHOUT ROWID"
+    )
+    connection.execute("INSERT INTO scores VALUES (?, -1.0, 1, 2)", (b"old",))
+    connection.commit()
+    connection.close()
+    store = ScoreStore(tmp_path / "s.sqlite")
+    store.put({b"new": CompletionScore(-2.0, 1, 2)})
+    assert store.get([b"old", b"new"]) == {b"old": CompletionScore(-1.0, 1, 2), b"new": CompletionScore(-2.0, 1, 2)}
+
+
+def test_the_labels_of_a_prompt_are_scored_together(tmp_path: Path) -> None:
+    """Guards prefix sharing against commits: a prompt's labels never end up in two calls."""
+
+    class Watched(ToyLanguageModel):
+        calls: ClassVar[list[list[str]]] = []
+
+        def logprobs(self, prompts, completions):  # type: ignore[no-untyped-def]
+            self.calls.append(list(prompts))
+            return super().logprobs(prompts, completions)
+
+    lm = CachedLanguageModel(Watched(), ScoreStore(tmp_path / "s.sqlite"), commit=4)
+    prompts = [f"prompt {number // 3}" for number in range(30)]
+    lm.logprobs(prompts, [" a", " b", " c"] * 10)
+    assert [len(call) for call in Watched.calls] == [6] * 5
+    assert sum(len(set(call)) for call in Watched.calls) == 10
+
+
+def test_the_limit_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards users with small disks, and names a value that is no number."""
+    monkeypatch.setenv("SHOTSMITH_STORE_MIB", "3")
+    assert score_store_limit() == 3 * 2**20
+    monkeypatch.setenv("SHOTSMITH_STORE_MIB", "3 GiB")
+    with pytest.raises(UsageError, match="whole number"):
+        score_store_limit()
