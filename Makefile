@@ -10,7 +10,7 @@ PACKAGES := selector envs policies
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=2 $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench constraints clean
+.PHONY: help install demo test test-slow lint bench bench-peers llama-server constraints clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,8 +33,25 @@ lint: $(STAMP)  ## Check style, format, types, the layout rule and docstrings ag
 	$(BIN)/lint-imports
 	$(BIN)/pydoclint --quiet $(PACKAGES)
 
-bench: $(STAMP)  ## Measure the inference engine on this machine
-	$(BIN)/python scripts/bench_engine.py
+bench: $(STAMP)  ## Measure the inference engine, and its peers where they are installed; results go to benchmarks/results/
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.engine
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.linear
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.killed
+
+bench-peers: .venv-peers/.installed  ## Install what the engine is measured against, each in an environment of its own
+
+.venv-peers/.installed: $(wildcard benchmarks/peers/*.txt) constraints.txt
+	$(PYTHON) -m venv .venv-peers/lm-eval
+	.venv-peers/lm-eval/bin/python -m pip install -c constraints.txt -r benchmarks/peers/lm-eval.txt
+	$(PYTHON) -m venv .venv-peers/openicl
+	.venv-peers/openicl/bin/python -m pip install -c constraints.txt -r benchmarks/peers/openicl.txt
+	.venv-peers/openicl/bin/python -m pip install --no-deps openicl==0.1.8
+	@touch $@
+
+llama-server: $(STAMP)  ## Compile llama.cpp's server (8 minutes on two cores) and test the server backend against it
+	$(PYTHON) -m venv .venv-peers/llama-cpp
+	.venv-peers/llama-cpp/bin/python -m pip install -r benchmarks/peers/llama-cpp.txt
+	$(PYTEST) -m slow tests/selector/lm/test_real_server.py
 
 constraints: $(STAMP)  ## Write what is installed in .venv to constraints.txt
 	@{ sed -n '/^#/p' constraints.txt; \
@@ -46,7 +63,7 @@ constraints: $(STAMP)  ## Write what is installed in .venv to constraints.txt
 clean:  ## Delete caches, build outputs and demo-output/; .venv/ and runs/ stay
 	rm -rf build dist demo-output htmlcov .coverage coverage.xml .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
-	find $(PACKAGES) scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(PACKAGES) scripts benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt bundled.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -39,7 +39,7 @@ def started() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # a worker takes seconds to start
 def pair(saved: Path, started: None) -> Iterator[tuple[RayLanguageModel, LanguageModel]]:
     config = LanguageModelConfig(model=str(saved), dtype="float32", device="cpu", engine="ray", ray_workers=2)
     remote = load_language_model(config)
