@@ -92,21 +92,26 @@ def restarts(killed: dict[str, Any]) -> list[str]:
     return [
         f"Killed {killed['kills']} times at random moments, scoring went on each time where it stood: of the",
         f"{killed['requests']:,} requests {killed['stored_before_last_run']:,} were stored before the last run, and",
-        f"{killed['answered_from_the_store_in_last_run']:,} came from the store in it. The largest difference between a",
+        f"{killed['answered_from_the_store_in_last_run']:,} came from the store in it. The largest difference of a",
         f"stored score and a fresh one is {killed['largest_difference_nats']:.1e} nats.",
         "",
     ]
 
 
-def main() -> None:
-    """Replaces the section."""
+def page() -> str:
+    """Puts the figures into the page.
+
+    Returns:
+        The whole page with a new section between the two marks.
+    """
     parts = {"engine": engine_table, "linear": growth, "killed": restarts}
     lines: list[str] = []
     for name, lay_out in parts.items():
-        lines += lay_out(json.loads((HERE / "results" / f"{name}.json").read_text(encoding="utf-8")))
+        result = json.loads((HERE / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        lines += lay_out(result)
     head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(head + BEGIN + "\n".join(lines) + END + rest.split(END)[1], encoding="utf-8")
+    return head + BEGIN + "\n".join(lines) + END + rest.split(END)[1]
 
 
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(page(), encoding="utf-8")
