@@ -8,15 +8,14 @@ again. This module knows nothing of demonstrations or labels.
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from selector.errors import ClusterError, ExtraMissingError, ShotsmithError
-from selector.lm.base import CompletionScore, LanguageModel, Usage
+from selector.lm.base import CompletionScore, Usage
+from selector.lm.cluster_worker import Job, ModelWorker
 from selector.lm.config import LanguageModelConfig
 from selector.progress import SILENT, Progress
 
@@ -26,90 +25,8 @@ SHARD = 128  # requests: long enough to share prefixes, short enough to lose lit
 WAITING = 2  # shards at a worker: it never idles, and nothing piles up there
 DEATHS = 5  # of workers in one call before it is given up
 CORES = 4  # of a CPU worker, where the number of workers is not given
-
-
-class Job(NamedTuple):
-    """One call of a worker.
-
-    Attributes:
-        places: Where the results belong.
-        method: The worker's method.
-        arguments: Of the method.
-    """
-
-    places: list[int]
-    method: str
-    arguments: tuple[Any, ...]
-
-
-class ModelWorker:
-    """What runs in a worker's process.
-
-    Args:
-        config: The language model to load.
-    """
-
-    def __init__(self, config: LanguageModelConfig) -> None:
-        self._config = config
-
-    @cached_property
-    def _lm(self) -> LanguageModel:  # here and not in the constructor, so that its errors keep their names
-        from selector.lm.loading import load_language_model
-
-        return load_language_model(self._config)
-
-    def process(self) -> int:
-        """Tells where the worker runs.
-
-        Returns:
-            The process id.
-        """
-        return os.getpid()
-
-    def facts(self) -> tuple[str, int]:
-        """Tells what the driver must know.
-
-        Returns:
-            Fingerprint and context length.
-        """
-        return self._lm.fingerprint, self._lm.context_length
-
-    def count_tokens(self, texts: list[str]) -> tuple[list[int], Usage]:
-        """Counts tokens.
-
-        Args:
-            texts: The texts.
-
-        Returns:
-            Their lengths, and what it cost.
-        """
-        return self._lm.count_tokens(texts), Usage()
-
-    def logprobs(self, prompts: list[str], completions: list[str]) -> tuple[list[CompletionScore], Usage]:
-        """Scores completions.
-
-        Args:
-            prompts: The prompts.
-            completions: The completions.
-
-        Returns:
-            The scores, and what they cost.
-        """
-        before = self._lm.usage
-        return self._lm.logprobs(prompts, completions), self._lm.usage - before
-
-    def generate(self, prompts: list[str], options: dict[str, Any]) -> tuple[list[str], Usage]:
-        """Continues prompts.
-
-        Args:
-            prompts: The prompts.
-            options: Of `LanguageModel.generate`.
-
-        Returns:
-            The continuations, and what they cost.
-        """
-        before = self._lm.usage
-        return self._lm.generate(prompts, **options), self._lm.usage - before
+ROOM = 300.0  # seconds until a worker has its cores: long enough for a cluster that grows on demand
+LOOK = 5.0  # seconds between looks at the cluster, so that a wait can be interrupted and explained
 
 
 class RayLanguageModel:
@@ -142,7 +59,13 @@ class RayLanguageModel:
             )
         self._usage = Usage()
         self._workers = [self._worker() for _ in range(count)]
-        facts: tuple[str, int] = self._got(self._workers[0].facts.remote())
+        try:
+            for worker in self._workers:
+                self._await_room(worker)
+            facts: tuple[str, int] = self._got(self._first([self._workers[0].facts.remote()]))
+        except BaseException:
+            self.close()  # else a failed start would hold the cores it has
+            raise
         self._fingerprint, self._window = facts
 
     @property
@@ -214,11 +137,11 @@ class RayLanguageModel:
                     worker = self._workers[number]
                     running[getattr(worker, job.method).remote(*job.arguments)] = (number, worker, job)
                     load[number] += 1
-                done, _ = self._ray.wait(list(running), num_returns=1)
-                number, worker, job = running.pop(done[0])
+                done = self._first(list(running))
+                number, worker, job = running.pop(done)
                 load[number] -= 1
                 try:
-                    values, usage = self._got(done[0])
+                    values, usage = self._got(done)
                 except self._ray.exceptions.RayActorError as error:
                     waiting.appendleft(job)
                     if worker is self._workers[number]:  # else one of its other jobs has replaced it already
@@ -240,10 +163,33 @@ class RayLanguageModel:
             ) from error
         logger.warning("worker %d died and is replaced (%s)", number, type(error).__name__)
         self._workers[number] = self._worker()
+        self._await_room(self._workers[number])
 
     def _worker(self) -> Any:
         resources = {"num_gpus": 1} if self._on_gpu else {"num_cpus": self._cpus}
         return self._ray.remote(ModelWorker).options(**resources).remote(self._config)
+
+    def _await_room(self, worker: Any) -> None:
+        """Waits until a worker's process runs, which needs no model."""
+        begun, waited = worker.process.remote(), 0.0
+        while not self._ray.wait([begun], timeout=LOOK)[0]:
+            waited += LOOK
+            free = self._ray.available_resources()
+            found = f"{free.get('GPU', 0):g} GPUs and {free.get('CPU', 0):g} CPU cores are free"
+            if waited >= ROOM:
+                raise ClusterError(
+                    f"a worker found no room on the cluster in {waited:.0f} s: {found}",
+                    expected="a free GPU" if self._on_gpu else f"{self._cpus} free cores on one node",
+                    remedy="Wait until other jobs end, or change [lm] ray_workers. Scores so far are kept.",
+                )
+            logger.info("waiting for room on the cluster: %s", found)
+
+    def _first(self, references: list[Any]) -> Any:
+        """The first reference to be done, awaited such that signals are heard."""
+        while True:
+            done, _ = self._ray.wait(references, num_returns=1, timeout=LOOK)
+            if done:
+                return done[0]
 
     def _got(self, reference: Any) -> Any:
         try:

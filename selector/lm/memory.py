@@ -14,7 +14,7 @@ import torch
 MIB = 2**20
 CPU_BUDGET = 1024 * MIB
 CUDA_SHARE = 0.4  # of the memory that is free once the weights are there
-# A pass of this many tokens is as fast per token as a longer one; measured with benchmarks/chunk_size.py.
+# Tokens of a pass: matrix products of a CPU gain nothing from more, those of a GPU need more to be busy.
 BEST_TOKENS = {"cpu": 512, "cuda": 4096}
 # On a CPU small blocks save arithmetic; on a GPU few launches count more.
 BLOCK_ROWS = {"cpu": 64, "cuda": 1024}

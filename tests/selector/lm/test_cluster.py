@@ -91,6 +91,16 @@ def test_a_dead_worker_is_replaced_and_its_work_done_again(
     assert "died and is replaced" in caplog.text
 
 
+def test_a_cluster_without_room_is_not_waited_for_forever(
+    pair: tuple[RayLanguageModel, LanguageModel], saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards users of a shared cluster against a wait without end and without a word."""
+    monkeypatch.setattr(cluster, "ROOM", 1.0)
+    monkeypatch.setattr(cluster, "LOOK", 0.5)
+    with pytest.raises(ClusterError, match="no room"):  # both cores belong to the pair
+        load_language_model(LanguageModelConfig(model=str(saved), engine="ray", ray_workers=1, device="cpu"))
+
+
 def test_workers_that_die_again_and_again_end_the_call(
     pair: tuple[RayLanguageModel, LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,8 +112,9 @@ def test_workers_that_die_again_and_again_end_the_call(
         remote.logprobs(*work(10))
 
 
-def test_a_worker_names_its_error(started: None, tmp_path: Path) -> None:
+def test_a_worker_names_its_error(pair: tuple[RayLanguageModel, LanguageModel], tmp_path: Path) -> None:
     """Guards users against a remote traceback for a misspelt model."""
+    pair[0].close()  # its cores are needed
     config = LanguageModelConfig(model=str(tmp_path / "nothing"), engine="ray", ray_workers=1)
     with pytest.raises(ModelLoadError, match="cannot be loaded"):
         load_language_model(config)
