@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from selector.data.pool import Pool
 from selector.prompting.embedding_text import input_text
-from selector.retrieval.encoder import TextEncoder
 from selector.strategies.base import require_enough
 from selector.strategies.dense import NearestSelector
 from selector.types import Query
@@ -63,8 +62,7 @@ def _shortlist(query: Query, nearest: NearestSelector, size: int, at_least: int)
     require_enough(pool, query, at_least)
     available = len(pool) - len(pool.duplicates_of(query))
     indices = nearest.select([query], min(size, available))[0].indices[::-1]
-    encoder: TextEncoder = nearest.encoder
-    embedded = encoder.encode([input_text(query)])[0]
+    embedded = nearest.query_encoder.encode([input_text(query)])[0]
     candidates = nearest.rows[list(indices)]
     places = {label: place for place, label in enumerate(pool.labels)}
     labels = np.array([places[str(pool[index].label)] for index in indices], dtype=np.int64)

@@ -63,13 +63,25 @@ class SentenceEncoder:
         model: A sentence-transformers model in evaluation mode.
         fingerprint: Identifies its weights.
         source: Where it was loaded from: a bundled name, a folder or a hub id.
+        role: "document" or "query": which of its two encoders a model with two uses; others pay no heed.
     """
 
-    def __init__(self, model: Any, *, fingerprint: str, source: str) -> None:
+    def __init__(self, model: Any, *, fingerprint: str, source: str, role: str = "document") -> None:
         self._model = model.eval()
         self._fingerprint = fingerprint
-        self._known = _SHARED.setdefault(fingerprint, _Embeddings())
+        self._role = role if has_two_encoders(model) else None
+        self._known = _SHARED.setdefault(f"{fingerprint}:{self._role or ''}", _Embeddings())
         self.source = source
+
+    def for_queries(self) -> SentenceEncoder:
+        """Gives the encoder of queries.
+
+        Returns:
+            This one, unless the model has two.
+        """
+        if self._role is None:
+            return self
+        return SentenceEncoder(self._model, fingerprint=self._fingerprint, source=self.source, role="query")
 
     @classmethod
     def load(cls, source: Path | str) -> SentenceEncoder:
@@ -113,7 +125,10 @@ class SentenceEncoder:
         """Embeds texts, each distinct one once; see `TextEncoder.encode`."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
-            rows = self._model.encode(new, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
+            task = {} if self._role is None else {"task": self._role}
+            rows = self._model.encode(
+                new, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False, **task
+            )
             self._known.update(zip(new, np.asarray(rows, dtype=np.float32), strict=True))
         if not texts:
             return np.zeros((0, self.width), dtype=np.float32)
@@ -126,6 +141,18 @@ class SentenceEncoder:
             folder: Where; made when missing.
         """
         self._model.save(str(folder), create_model_card=False)
+
+
+def has_two_encoders(model: Any) -> bool:
+    """Tells whether queries and demonstrations are embedded by different weights.
+
+    Args:
+        model: A sentence-transformers model.
+
+    Returns:
+        True where it routes them.
+    """
+    return type(model[0]).__name__ == "Router"
 
 
 def weights_fingerprint(model: Any) -> str:

@@ -8,7 +8,8 @@ from functools import cached_property
 from selector.data.pool import Pool
 from selector.prompting.embedding_text import input_text, labelled_text
 from selector.retrieval.encoder import TextEncoder
-from selector.retrieval.index import Rows, VectorIndex
+from selector.retrieval.index import Rows
+from selector.retrieval.text_index import TextIndex
 from selector.strategies.base import require_enough
 from selector.types import Query, Selection
 
@@ -20,22 +21,43 @@ class NearestSelector:
         pool: The pool.
         encoder: Embeds queries and demonstrations.
         labelled_demonstrations: Whether demonstrations are embedded with their label, as EPR trains them.
+        query_encoder: Embeds queries where they have an encoder of their own; else `encoder` does.
+        index: An index of the demonstrations' texts, made with `encoder`; it is brought up to date with the pool.
     """
 
-    def __init__(self, pool: Pool, encoder: TextEncoder, *, labelled_demonstrations: bool = False) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        encoder: TextEncoder,
+        *,
+        labelled_demonstrations: bool = False,
+        query_encoder: TextEncoder | None = None,
+        index: TextIndex | None = None,
+    ) -> None:
         self.pool = pool
         self.encoder = encoder
+        self.query_encoder = query_encoder or encoder
         self.labelled_demonstrations = labelled_demonstrations
+        self._given_index = index
 
     @cached_property
     def rows(self) -> Rows:
         """(P, D) embeddings of the pool."""
+        return self.encoder.encode(self.texts)
+
+    @property
+    def texts(self) -> list[str]:
+        """The P texts that are embedded."""
         form = labelled_text if self.labelled_demonstrations else input_text
-        return self.encoder.encode([form(example) for example in self.pool])
+        return [form(example) for example in self.pool]
 
     @cached_property
-    def _index(self) -> VectorIndex:
-        return VectorIndex(self.rows)
+    def index(self) -> TextIndex:
+        """The index of the pool, made when it is first needed."""
+        if self._given_index is None:
+            return TextIndex(self.encoder, self.texts)
+        self._given_index.update(self.texts)
+        return self._given_index
 
     def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
         """Finds the k nearest for each query; see `Selector.select`."""
@@ -46,7 +68,8 @@ class NearestSelector:
         excluded = [self.pool.duplicates_of(query) for query in queries]
         # Enough neighbours that k are left when the query and its duplicates are among them.
         wanted = min(len(self.pool), k + max(map(len, excluded)))
-        scores, positions = self._index.search(self.encoder.encode([input_text(query) for query in queries]), wanted)
+        asked = self.query_encoder.encode([input_text(query) for query in queries])
+        scores, positions = self.index.search(asked, wanted)
         selections = []
         for own, row_scores, row in zip(excluded, scores, positions, strict=True):
             kept = [(int(at), float(score)) for at, score in zip(row, row_scores, strict=True) if int(at) not in own][

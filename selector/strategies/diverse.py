@@ -73,6 +73,6 @@ class MMRSelector:
             return Selection((), ())
         nearest_first = list(near.indices[::-1])
         rows = self._nearest.rows[nearest_first]
-        relevance = rows @ self._nearest.encoder.encode([input_text(query)])[0]
+        relevance = rows @ self._nearest.query_encoder.encode([input_text(query)])[0]
         picked = maximal_marginal_relevance(relevance, rows @ rows.T, k, trade_off=self._trade_off)[::-1]
         return Selection(tuple(nearest_first[at] for at, _ in picked), tuple(gain for _, gain in picked))

@@ -75,7 +75,10 @@ class LearnedSelector:
         self.artifact = artifact
         self.encoder = encoder
         self._nearest = NearestSelector(
-            pool, encoder, labelled_demonstrations=artifact.manifest.labelled_demonstrations
+            pool,
+            encoder,
+            labelled_demonstrations=artifact.manifest.labelled_demonstrations,
+            query_encoder=encoder.for_queries() if isinstance(encoder, SentenceEncoder) else None,
         )
 
     @classmethod

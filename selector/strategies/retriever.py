@@ -13,8 +13,10 @@ from pathlib import Path
 from selector.data.pool import Pool
 from selector.errors import ArtifactError
 from selector.retrieval.encoder import SentenceEncoder
+from selector.retrieval.text_index import TextIndex
 from selector.strategies.dense import NearestSelector
 
+INDEX_FOLDER = "index"
 CARD_FILE = "shotsmith.json"
 CARD_VERSION = 1
 
@@ -94,18 +96,32 @@ class RetrieverSelector(NearestSelector):
 
     @classmethod
     def load(cls, folder: Path | str, pool: Pool) -> RetrieverSelector:
-        """Loads a retriever.
+        """Loads a retriever, and its index where `save_index` has written one.
 
         Args:
             folder: A folder written by `policies.epr.train_retriever`.
-            pool: The pool to choose from.
+            pool: The pool to choose from; the index follows it without embedding again what it holds.
 
         Returns:
             The selector; its `encoder` is the trained one.
 
         Raises:
-            ArtifactError: When the card is missing or damaged.
-            ModelLoadError: When the encoder is.
+            ArtifactError: When the card or the index is missing or damaged.
+            ArtifactMismatchError: When the index was made with other weights.
+            ModelLoadError: When the encoder cannot be loaded.
         """
-        read_retriever_card(Path(folder))
-        return cls(pool, SentenceEncoder.load(Path(folder)), labelled_demonstrations=True)
+        folder = Path(folder)
+        read_retriever_card(folder)
+        encoder = SentenceEncoder.load(folder)
+        loaded = cls(pool, encoder, labelled_demonstrations=True, query_encoder=encoder.for_queries())
+        if (folder / INDEX_FOLDER).is_dir():
+            loaded._given_index = TextIndex.load(folder / INDEX_FOLDER, encoder, loaded.texts)
+        return loaded
+
+    def save_index(self, folder: Path | str) -> None:
+        """Writes the index of the pool into a retriever's folder, so that the next load embeds nothing.
+
+        Args:
+            folder: The retriever's folder.
+        """
+        self.index.save(Path(folder) / INDEX_FOLDER)
