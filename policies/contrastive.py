@@ -1,7 +1,8 @@
-"""From mined candidates to training rows and batches: which text is pulled to which query, and pushed from which.
+"""From training queries to batches of rows: which text is pulled to which query, and pushed from which.
 
-In a batch every demonstration of another row is a negative. Batches are planned so that none of those is known to be
-good for the query. This module knows neither encoders nor trainers.
+In a batch every demonstration of another row may be a negative. Batches are planned so that none of those is known to
+be good for the query; the loss leaves out those that merely bear its label. This module knows neither encoders nor
+trainers.
 """
 
 from __future__ import annotations
@@ -12,26 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from policies.mined import MinedQuery
+from policies.label_rule import TrainingQuery
 from selector.data.pool import Pool
 from selector.types import Example
 
 OPEN_BATCHES = 32  # batches that still take rows while others are planned; bounds the work
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingQuery:
-    """A query with what it is drawn to and driven from.
-
-    Attributes:
-        query: The query.
-        positives: Pool positions of the best candidates, best first; not empty.
-        negatives: Pool positions of the worst candidates, worst last; not empty, each scored below every positive.
-    """
-
-    query: Example
-    positives: tuple[int, ...]
-    negatives: tuple[int, ...]
 
 
 class Row(NamedTuple):
@@ -40,45 +26,27 @@ class Row(NamedTuple):
     Attributes:
         query: The query.
         positive: Pool position of a good demonstration.
-        negative: Pool position of a bad one.
+        negatives: Pool positions of bad ones.
+        scores: Of the positive and the negatives, nats.
     """
 
     query: Example
     positive: int
-    negative: int
+    negatives: tuple[int, ...]
+    scores: tuple[float, ...]
 
-
-def split_candidates(mined: MinedQuery, *, positives: int, negatives: int) -> TrainingQuery | None:
-    """Takes the top of a query's list as positives and its bottom as hard negatives (Rubin et al., 2022).
-
-    With few candidates either takes at most half of them. Ties across the border are left out.
-
-    Args:
-        mined: The query with its candidates, best first.
-        positives: How many positives at most.
-        negatives: How many negatives at most.
-
-    Returns:
-        The split, or None when the candidates are all equally good and nothing can be learned from them.
-    """
-    half = len(mined.candidates) // 2
-    bottom = [
-        candidate
-        for candidate in mined.candidates[len(mined.candidates) - min(negatives, half) :]
-        if candidate.score < mined.candidates[0].score
-    ]
-    if not bottom:
-        return None
-    top = [candidate for candidate in mined.candidates[: min(positives, half)] if candidate.score > bottom[0].score]
-    return TrainingQuery(mined.query, tuple(one.position for one in top), tuple(one.position for one in bottom))
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """The positive and the negatives."""
+        return (self.positive, *self.negatives)
 
 
 def plan_batches(
-    queries: Sequence[TrainingQuery], pool: Pool, *, epochs: int, batch_size: int, seed: int
-) -> list[list[Row]]:
-    """Draws one row for each query and epoch, and packs rows into batches without false negatives.
+    queries: Sequence[TrainingQuery], pool: Pool, *, epochs: int, batch_size: int, negatives: int, seed: int
+) -> list[list[list[Row]]]:
+    """Draws one row for each query and epoch, and packs rows into batches without known false negatives.
 
-    Each row has a random positive and a random hard negative of its query. No batch holds, as another row's
+    Each row has a random positive and random hard negatives of its query. No batch holds, as another row's
     demonstration, a positive of a query, the query itself as a member of the pool, or a duplicate of these.
 
     Args:
@@ -86,28 +54,37 @@ def plan_batches(
         pool: What positions refer to.
         epochs: How often each query has a row.
         batch_size: The most rows in a batch.
+        negatives: Hard negatives of a row; of a query with fewer some are drawn again.
         seed: Seeds the draws.
 
     Returns:
-        The batches in training order; none is empty.
+        The batches of each epoch in training order; none is empty.
     """
     rng = np.random.default_rng(seed)
     barred = [_barred(query, pool) for query in queries]
-    planned: list[_Batch] = []
+    planned = []
     for _ in range(epochs):
+        batches: list[_Batch] = []
         unfilled: list[_Batch] = []
         for number in map(int, rng.permutation(len(queries))):
-            query = queries[number]
-            row = Row(query.query, int(rng.choice(query.positives)), int(rng.choice(query.negatives)))
+            row = _row(queries[number], negatives, rng)
             batch = next((batch for batch in unfilled if batch.admits(row, barred[number])), None)
             if batch is None:
                 batch = _Batch()
-                planned.append(batch)
+                batches.append(batch)
                 unfilled = [*unfilled[1 - OPEN_BATCHES :], batch]
             batch.add(row, barred[number])
             if len(batch.rows) == batch_size:
                 unfilled.remove(batch)
-    return [batch.rows for batch in planned]
+        planned.append([batch.rows for batch in batches])
+    return planned
+
+
+def _row(query: TrainingQuery, negatives: int, rng: np.random.Generator) -> Row:
+    positive = int(rng.choice(query.positives))
+    again = len(query.negatives) < negatives
+    drawn = tuple(map(int, rng.choice(query.negatives, negatives, replace=again)))
+    return Row(query.query, positive, drawn, tuple(query.scores[position] for position in (positive, *drawn)))
 
 
 @dataclass(eq=False)
@@ -119,11 +96,11 @@ class _Batch:
     barred: set[int] = field(default_factory=set)
 
     def admits(self, row: Row, barred: frozenset[int]) -> bool:
-        return not ({row.positive, row.negative} & self.barred or self.shown & barred)
+        return self.barred.isdisjoint(row.candidates) and self.shown.isdisjoint(barred)
 
     def add(self, row: Row, barred: frozenset[int]) -> None:
         self.rows.append(row)
-        self.shown |= {row.positive, row.negative}
+        self.shown.update(row.candidates)
         self.barred |= barred
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from policies.epr import RetrieverTrainingConfig
 from policies.export import export_policy
 from policies.mining import MiningConfig
 from policies.ppo import PolicyTrainingConfig
+from policies.retriever_config import RetrieverTrainingConfig
 from policies.stages import (
     ComparisonOutcome,
     ComparisonPlan,

@@ -1,7 +1,7 @@
-"""Fine-tunes a sentence-transformers model on planned batches of (query, positive, negative) texts.
+"""Fine-tunes a sentence-transformers model on planned batches of texts, epoch by epoch, and keeps the best epoch.
 
-All that is particular to the Hugging Face trainer is here: seeds, callbacks, logging. This module knows nothing of
-examples, pools or mining.
+All that is particular to the Hugging Face trainer is here: seeds, callbacks, checkpoints, logging. This module knows
+nothing of examples, pools or mining.
 """
 
 from __future__ import annotations
@@ -11,22 +11,36 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch.utils.tensorboard import SummaryWriter
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from transformers.integrations import TensorBoardCallback
 
+from policies.epochs import Epochs, whole_checkpoint
+from policies.retriever_loss import LossConfig, RetrieverLoss
 from selector.errors import ShotsmithError
+from selector.progress import hidden_library_bars
+from selector.retrieval.encoder import has_two_encoders
 
-TextRow = tuple[str, str, str]
 LOGGED_POINTS = 50  # of the loss curve
+
+
+class TextRow(NamedTuple):
+    """One row of a batch.
+
+    Attributes:
+        texts: The query's, its positive's, its negatives'.
+        target: What `RetrieverLoss` calls the label of the row.
+    """
+
+    texts: tuple[str, ...]
+    target: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -36,58 +50,79 @@ class FineTuningConfig:
     Attributes:
         learning_rate: Peak learning rate of AdamW; falls linearly to 0.
         warmup_ratio: Share of the steps over which the learning rate rises.
-        scale: Cosine similarities are multiplied by it before the softmax.
+        patience: Epochs without a better evaluation until training ends.
         seed: Seeds dropout.
     """
 
     learning_rate: float
     warmup_ratio: float
-    scale: float
+    patience: int
     seed: int
 
 
 def fine_tune(
     model: SentenceTransformer,
-    batches: Sequence[Sequence[TextRow]],
+    epochs: Sequence[Sequence[Sequence[TextRow]]],
     *,
+    loss: LossConfig,
     config: FineTuningConfig,
     folder: Path,
+    evaluate: Callable[[], float] | None = None,
     advance: Callable[[int], None],
-) -> None:
-    """Changes a model's weights so that each query comes nearer to its positive than to all else in its batch.
-
-    The loss is the negative log-likelihood of the positive among all positives and negatives of the batch (in-batch
-    negatives; Karpukhin et al., 2020) over scaled cosine similarities.
+) -> list[float]:
+    """Changes a model's weights, and leaves those of the best epoch.
 
     Args:
         model: The model; changed in place.
-        batches: Batches of (query, positive, negative) texts in training order.
+        epochs: Batches of each epoch in training order; all rows have the same number of texts.
+        loss: What is minimised.
         config: The settings.
-        folder: Where logs go: folder/tensorboard.
-        advance: Called with 1 after each step.
+        folder: Where checkpoints and logs (folder/tensorboard) go; training goes on from a whole checkpoint there.
+        evaluate: Measures the model as it is, higher is better; None keeps the last epoch.
+        advance: Called with the steps done.
+
+    Returns:
+        The evaluation after each epoch; empty without `evaluate`.
 
     Raises:
         ShotsmithError: When the weights are no longer numbers.
     """
-    columns = zip(*(row for batch in batches for row in batch), strict=True)
-    dataset = Dataset.from_dict(dict(zip(("query", "positive", "negative"), map(list, columns), strict=True)))
+    batches = [batch for epoch in epochs for batch in epoch]
+    columns = _columns(len(batches[0][0].texts))
     arguments = _arguments([len(batch) for batch in batches], config, folder)
+    if has_two_encoders(model):
+        arguments.router_mapping = {name: "query" if name == "query" else "document" for name in columns}
+    ends = np.cumsum([len(epoch) for epoch in epochs]).tolist()
+    stages = Epochs(model, ends, folder=folder, evaluate=evaluate, patience=config.patience, advance=advance)
     with _own_randomness():
         trainer = _Trainer(
             model=model,
             args=arguments,
-            train_dataset=dataset,
-            loss=MultipleNegativesRankingLoss(model, scale=config.scale),
-            callbacks=[_Steps(advance), TensorBoardCallback(SummaryWriter(str(folder / "tensorboard")))],
+            train_dataset=_dataset(batches, columns),
+            loss=RetrieverLoss(model, loss),
+            callbacks=[stages, TensorBoardCallback(SummaryWriter(str(folder / "tensorboard")))],
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        checkpoint = whole_checkpoint(folder)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    stages.restore_best()
     if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters()):
         raise ShotsmithError(
             f"training diverged at learning rate {config.learning_rate}",
             expected="finite weights",
             remedy="Lower the learning rate.",
         )
+    return stages.evaluations
+
+
+def _columns(texts: int) -> list[str]:
+    return ["query", "positive", *(f"negative_{number}" for number in range(texts - 2))]
+
+
+def _dataset(batches: Sequence[Sequence[TextRow]], columns: Sequence[str]) -> Dataset:
+    rows = [row for batch in batches for row in batch]
+    texts = {name: [row.texts[at] for row in rows] for at, name in enumerate(columns)}
+    return Dataset.from_dict({**texts, "label": [list(row.target) for row in rows]})
 
 
 def _arguments(lengths: Sequence[int], config: FineTuningConfig, folder: Path) -> SentenceTransformerTrainingArguments:
@@ -100,7 +135,8 @@ def _arguments(lengths: Sequence[int], config: FineTuningConfig, folder: Path) -
         warmup_steps=int(config.warmup_ratio * len(lengths)),
         seed=config.seed,
         logging_steps=max(1, len(lengths) // LOGGED_POINTS),
-        save_strategy="no",
+        save_strategy="no",  # `Epochs` asks for checkpoints
+        save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -130,21 +166,15 @@ class PlannedBatches(DefaultBatchSampler):  # type: ignore[misc]
 
 
 class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
-    """The trainer without the generated model card: `policies.epr` writes its own."""
+    """The trainer without what nobody reads: a generated model card, and its own arguments pickled."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Adds nothing."""
+        """Adds nothing: `policies.epr` writes a card."""
 
-
-class _Steps(TrainerCallback):  # type: ignore[misc]
-    """Tells how far training is."""
-
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self._advance = advance
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Counts one step."""
-        self._advance(1)
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Writes weights into a checkpoint."""
+        with hidden_library_bars():
+            self.model.save_pretrained(str(output_dir), create_model_card=False)
 
 
 @contextmanager

@@ -242,6 +242,26 @@ def read_mined(path: Path) -> tuple[list[MinedQuery], int]:
     return queries, end
 
 
+def merged(lines: Sequence[MinedQuery]) -> list[MinedQuery]:
+    """Joins lines of the same query, as several rounds of mining make them.
+
+    Args:
+        lines: Mined queries, whose scores can be compared.
+
+    Returns:
+        One line for each query, in the order of their first ones; candidates by falling score, each once.
+    """
+    together: dict[str, tuple[Example, dict[int, Candidate]]] = {}
+    for line in lines:
+        _, candidates = together.setdefault(line.query.uid, (line.query, {}))
+        for candidate in line.candidates:
+            candidates.setdefault(candidate.position, candidate)
+    return [
+        MinedQuery(query, tuple(sorted(candidates.values(), key=lambda candidate: -candidate.score)))
+        for query, candidates in together.values()
+    ]
+
+
 def append_mined(path: Path, queries: Iterable[MinedQuery]) -> None:
     """Appends queries; they are on the disk when this returns.
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from envs.dynamics import DecisionProblem
 from envs.rewards import EngineScorer
-from policies.epr import RetrieverTrainingConfig, train_retriever
+from policies.epr import train_retriever
 from policies.mining import MiningConfig, mine
 from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.retriever_config import RetrieverTrainingConfig
 from policies.runs import Provenance
 from selector.errors import UsageError
 from selector.evaluation.compare import Comparison, Method, Reference, compare
@@ -57,13 +58,18 @@ def mine_candidates(
 
 
 def train_retriever_on(
-    workspace: Workspace, mined: Path, out: Path, *, config: RetrieverTrainingConfig, progress: Progress = SILENT
+    workspace: Workspace,
+    mined: Path | Sequence[Path],
+    out: Path,
+    *,
+    config: RetrieverTrainingConfig,
+    progress: Progress = SILENT,
 ) -> Path:
     """Trains the retriever from the task's encoder.
 
     Args:
         workspace: The workspace.
-        mined: The mining folder or its mined.jsonl.
+        mined: A mining folder or its mined.jsonl, or several of them.
         out: The retriever's folder.
         config: How to train.
         progress: Shows steps.
@@ -73,7 +79,15 @@ def train_retriever_on(
     """
     task = workspace.task
     return train_retriever(
-        mined, task.pool, base_encoder=task.encoder.model, config=config, out=out, dev=task.dev, progress=progress
+        mined,
+        task.pool,
+        base_encoder=task.encoder.model,
+        config=config,
+        out=out,
+        dev=task.dev,
+        labels=task.template.labels,
+        names=(task.name, task.lm.model),
+        progress=progress,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from policies.cli.app import errors_as_one_line
-from policies.epr import RetrieverTrainingConfig
+from policies.retriever_config import RetrieverTrainingConfig
 from policies.stages import train_retriever_on
 from selector.progress import RichProgress
 from selector.workspace import Workspace

@@ -67,7 +67,7 @@ def train_retriever(
     quiet: QuietOption = False,
 ) -> None:
     """Train the EPR retriever on mined candidates."""
-    from policies.epr import RetrieverTrainingConfig
+    from policies.retriever_config import RetrieverTrainingConfig
     from policies.stages import train_retriever_on
 
     config = RetrieverTrainingConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)

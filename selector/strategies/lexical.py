@@ -28,8 +28,25 @@ class BM25Selector:
 
     def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
         """Ranks the pool for each query; see `Selector.select`."""
-        words = _words([input_text(query) for query in queries]) if queries else []
-        return [best_last(self._pool, query, self._scores(own), k) for query, own in zip(queries, words, strict=True)]
+        return [self.ranked(input_text(query), self._pool, query, k) for query in queries]
+
+    def ranked(self, text: str, pool: Pool, query: Query, k: int) -> Selection:
+        """Ranks the pool for a text.
+
+        Args:
+            text: What is looked for.
+            pool: Whose members may not stand in the query's prompt: those of another pool with the same order.
+            query: The query that the text belongs to.
+            k: How many.
+
+        Returns:
+            The selection, the best last.
+
+        Raises:
+            TooFewExamplesError: When fewer than k are left for the query.
+        """
+        (words,) = _words([text])
+        return best_last(pool, query, self._scores(words), k)
 
     def _scores(self, words: list[str]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         known = [word for word in words if word in self._index.vocab_dict]

@@ -18,7 +18,7 @@ from selector.strategies.dense import NearestSelector
 
 INDEX_FOLDER = "index"
 CARD_FILE = "shotsmith.json"
-CARD_VERSION = 1
+CARD_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class RetrieverCard:
         lm_fingerprint: Of the language model that scored them.
         metrics: What was measured in training, by name; higher is better.
         query_form: The text form of queries: "input".
-        demonstration_form: The text form of demonstrations: "labelled".
+        demonstration_form: The text form of demonstrations: "labelled" or "input".
+        task: The name of the task; may be empty.
+        lm: The name of the language model; may be empty.
         version: Of this card.
     """
 
@@ -43,6 +45,8 @@ class RetrieverCard:
     metrics: Mapping[str, float] = field(default_factory=dict)
     query_form: str = "input"
     demonstration_form: str = "labelled"
+    task: str = ""
+    lm: str = ""
     version: int = CARD_VERSION
 
 
@@ -111,9 +115,9 @@ class RetrieverSelector(NearestSelector):
             ModelLoadError: When the encoder cannot be loaded.
         """
         folder = Path(folder)
-        read_retriever_card(folder)
+        labelled = read_retriever_card(folder).demonstration_form == "labelled"
         encoder = SentenceEncoder.load(folder)
-        loaded = cls(pool, encoder, labelled_demonstrations=True, query_encoder=encoder.for_queries())
+        loaded = cls(pool, encoder, labelled_demonstrations=labelled, query_encoder=encoder.for_queries())
         if (folder / INDEX_FOLDER).is_dir():
             loaded._given_index = TextIndex.load(folder / INDEX_FOLDER, encoder, loaded.texts)
         return loaded

@@ -5,20 +5,28 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from policies import epr
-from policies.epr import RetrieverTrainingConfig, label_vote_accuracy, train_retriever
+from policies.epochs import Epochs
+from policies.epr import train_retriever
+from policies.label_rule import LabelRule
 from policies.mined import Candidate, MinedQuery, append_mined
 from policies.mining import MiningConfig, mine
+from policies.retriever_config import RetrieverTrainingConfig
+from policies.retriever_material import TrainingMaterial
+from policies.retriever_metrics import label_vote_accuracy
 from selector.data.pool import Pool
 from selector.errors import ArtifactError, DataFileError, DiskFullError, ModelLoadError, ShotsmithError, UsageError
 from selector.inference.engine import InferenceEngine
-from selector.retrieval.encoder import SentenceEncoder
+from selector.retrieval.encoder import SentenceEncoder, weights_fingerprint
 from selector.strategies.random import RandomSelector
 from selector.strategies.retriever import RetrieverSelector, read_retriever_card
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
@@ -160,18 +168,145 @@ def test_an_interrupted_training_leaves_nothing(
     out = train_retriever(mined, POOL, base_encoder=tiny_bert, config=QUICK, out=tmp_path / "retriever")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(epr, "write_retriever_card", interrupted)
+        patch.setattr(epr, "write_retriever", interrupted)
         for place in (out, tmp_path / "other"):
             with pytest.raises(KeyboardInterrupt):
                 train_retriever(mined, POOL, base_encoder=tiny_bert, config=QUICK, out=place)
-    assert list(tmp_path.iterdir()) == [out]
+    assert {path for path in tmp_path.iterdir() if not path.name.startswith(".")} == {out}
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    shutil.rmtree(tmp_path / ".other-training")
     train_retriever(mined.parent, POOL, base_encoder=tiny_bert, config=QUICK, out=out)
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    tiny_bert: Path, mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards resuming: epochs that are done are not done again, and weights, evaluations and card come out alike."""
+    config = RetrieverTrainingConfig(epochs=4, batch_size=8, learning_rate=1e-3, patience=4)
+    dev = planted_examples(30, seed=5, prefix="dev")
+    arguments = {"base_encoder": tiny_bert, "config": config, "dev": dev}
+    whole = train_retriever(mined, POOL, out=tmp_path / "whole", **arguments)  # type: ignore[arg-type]
+    ended: list[int] = []
+
+    def third_epoch_fails(self: Epochs, args: object, state: Any, control: object, **_: object) -> None:
+        mark(self, args, state, control)
+        ended.append(state.global_step)
+        if len(ended) == 3:
+            raise KeyboardInterrupt
+
+    mark = Epochs.on_save
+    with monkeypatch.context() as patch:
+        patch.setattr(Epochs, "on_save", third_epoch_fails)
+        with pytest.raises(KeyboardInterrupt):
+            train_retriever(mined, POOL, out=tmp_path / "halved", **arguments)  # type: ignore[arg-type]
+    # A checkpoint that was not written to its end is passed over.
+    newest = max(
+        (tmp_path / ".halved-training" / "trainer").glob("checkpoint-*"), key=lambda path: path.stat().st_mtime
+    )
+    (newest / "whole").unlink()
+    steps: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Epochs, "on_save", lambda self, args, state, control, **_: steps.append(state.global_step))
+        halved = train_retriever(mined, POOL, out=tmp_path / "halved", **arguments)  # type: ignore[arg-type]
+    assert (steps[0], len(steps)) == (ended[2], 2)
+    assert SentenceEncoder.load(halved).fingerprint == SentenceEncoder.load(whole).fingerprint
+    assert read_retriever_card(halved) == read_retriever_card(whole)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_training(
+    tiny_bert: Path, mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards early stopping: of the evaluations .5 .9 .6 .7 .95 the second is kept, for patience ends at the fourth."""
+    values = iter([0.5, 0.9, 0.6, 0.7, 0.95])
+    fingerprints: list[str] = []
+
+    def evaluator(self: TrainingMaterial, model: Any, *_: object) -> Callable[[], float]:
+        def evaluate() -> float:
+            fingerprints.append(weights_fingerprint(model))
+            return next(values)
+
+        return evaluate
+
+    monkeypatch.setattr(TrainingMaterial, "evaluator", evaluator)
+    config = RetrieverTrainingConfig(epochs=5, batch_size=8, learning_rate=1e-3, patience=2)
+    out = train_retriever(mined, POOL, base_encoder=tiny_bert, config=config, out=tmp_path / "retriever")
+    assert len(fingerprints) == 4
+    assert SentenceEncoder.load(out).fingerprint == fingerprints[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"distillation": 1.0, "contrastive": 0.2, "hard_negatives": 3},
+        {"encoders": 2},
+        {"labelled_demonstrations": False},
+        {"rule": LabelRule("threshold"), "unscored": 0},
+        {"rule": LabelRule("all"), "unscored": 0},
+    ],
+    ids=str,
+)
+def test_every_option_learns_and_serves(options: dict[str, Any], tiny_bert: Path, mined: Path, tmp_path: Path) -> None:
+    """Guards options that train something else than what is served: the loaded folder ranks as the card says."""
+    config = RetrieverTrainingConfig(epochs=8, batch_size=8, learning_rate=3e-3, patience=8, **options)
+    dev = planted_examples(30, seed=5, prefix="dev")
+    out = train_retriever(mined, POOL, base_encoder=tiny_bert, config=config, out=tmp_path / "retriever", dev=dev)
+    card = read_retriever_card(out)
+    assert card.metrics["mined_pair_accuracy_after"] > card.metrics["mined_pair_accuracy_before"]
+    selector = RetrieverSelector.load(out, POOL)
+    votes = label_vote_accuracy(
+        selector.encoder,
+        POOL,
+        dev,
+        query_encoder=selector.query_encoder,
+        labelled=selector.labelled_demonstrations,
+    )
+    assert votes == card.metrics["dev_label_vote_accuracy_after"]
+    assert (selector.query_encoder is not selector.encoder) == (config.encoders == 2)
+
+
+def test_free_text_targets_are_judged_on_held_out_queries(tiny_bert: Path, mined: Path, tmp_path: Path) -> None:
+    """Guards tasks without labels: no label rule, no vote, and queries that judge are not trained on."""
+    config = RetrieverTrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3)
+    dev = planted_examples(30, seed=5, prefix="dev")
+    out = train_retriever(
+        mined, POOL, base_encoder=tiny_bert, config=config, out=tmp_path / "retriever", dev=dev, labels=()
+    )
+    metrics = read_retriever_card(out).metrics
+    assert (metrics["mined_queries"], metrics["unscored_queries"]) == (36, 0)
+    assert "held_out_pair_accuracy_after" in metrics
+    assert "dev_label_vote_accuracy_after" not in metrics
+
+
+def test_a_saved_index_spares_embedding(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the index beside a retriever: same choices, nothing embedded but queries and what is new in the pool."""
+    folder = tmp_path / "retriever"
+    shutil.copytree(trained, folder)
+    first = RetrieverSelector.load(folder, POOL)
+    queries = planted_examples(4, seed=9, prefix="query")
+    wanted = first.select(queries, 4)
+    first.save_index(folder)
+    changed = Pool([*list(POOL)[5:], *planted_examples(2, seed=77, prefix="new")])
+    embedded: list[str] = []
+    encode = SentenceEncoder.encode
+
+    def counting(self: SentenceEncoder, texts: Sequence[str]) -> Any:
+        embedded.extend(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(SentenceEncoder, "encode", counting)
+    assert RetrieverSelector.load(folder, POOL).select(queries, 4) == wanted
+    assert len(embedded) == 4
+    embedded.clear()
+    chosen = RetrieverSelector.load(folder, changed).select(queries, 4)
+    assert len(embedded) == 6
+    monkeypatch.undo()
+    fresh = RetrieverSelector(changed, first.encoder, labelled_demonstrations=True)
+    assert [one.indices for one in chosen] == [one.indices for one in fresh.select(queries, 4)]
 
 
 def test_a_full_disk_is_named(tiny_bert: Path, mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,187 @@
+"""What a retriever is trained on and what judges it: mined lists, members of the pool by label, held-out queries.
+
+This module knows no trainer; it measures an encoder as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from policies.label_rule import LabelRule, TrainingQuery, candidates_by_label, split_by_label, split_candidates
+from policies.mined import MINED_FILE, MinedQuery, MiningHeader, merged, read_header, read_mined
+from policies.retriever_config import RetrieverTrainingConfig
+from policies.retriever_metrics import label_agreement, label_vote_accuracy, pair_accuracy
+from selector.data.pool import Pool
+from selector.errors import DataFileError, UsageError
+from selector.prompting.embedding_text import input_text
+from selector.retrieval.encoder import SentenceEncoder, weights_fingerprint
+from selector.types import Example
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+HELD_OUT = 10  # one mined query in so many is kept from training where no dev set can judge
+
+
+@dataclass(frozen=True)
+class TrainingMaterial:
+    """What is trained on and what judges.
+
+    Attributes:
+        scored: Queries with the language model's scores.
+        unscored: Queries whose scores are labels.
+        held_out: Scored queries kept from training.
+        dev: Labelled examples for the label vote.
+    """
+
+    scored: list[TrainingQuery]
+    unscored: list[TrainingQuery]
+    held_out: list[TrainingQuery]
+    dev: list[Example]
+
+    def counted(self, pool: Pool) -> dict[str, float]:
+        """How much there is, and how far the language model's scores and the labels agree."""
+        return {
+            "mined_queries": float(len(self.scored)),
+            "unscored_queries": float(len(self.unscored)),
+            "mined_positive_label_agreement": label_agreement(self.scored, pool),
+            "mined_negative_label_agreement": label_agreement(self.scored, pool, positives=False),
+        }
+
+    def evaluator(
+        self, model: SentenceTransformer, pool: Pool, config: RetrieverTrainingConfig
+    ) -> Callable[[], float] | None:
+        """Measures the model as it is at each call."""
+        labelled = config.labelled_demonstrations
+
+        def evaluate() -> float:
+            encoder = encoder_of(model)
+            queries = encoder.for_queries()
+            if self.dev:
+                return label_vote_accuracy(encoder, pool, self.dev, query_encoder=queries, labelled=labelled)
+            return pair_accuracy(encoder, pool, self.held_out, query_encoder=queries, labelled=labelled)
+
+        return evaluate if self.dev or self.held_out else None
+
+    def measured(
+        self, model: SentenceTransformer, pool: Pool, config: RetrieverTrainingConfig, *, suffix: str
+    ) -> dict[str, float]:
+        """What is measured before and after training, by name; higher is better."""
+        encoder = encoder_of(model)
+        queries, labelled = encoder.for_queries(), config.labelled_demonstrations
+        parts = {"mined_pair_accuracy": self.scored, "held_out_pair_accuracy": self.held_out}
+        metrics = {
+            f"{name}_{suffix}": pair_accuracy(encoder, pool, part, query_encoder=queries, labelled=labelled)
+            for name, part in parts.items()
+            if part
+        }
+        if self.dev:
+            metrics[f"dev_label_vote_accuracy_{suffix}"] = label_vote_accuracy(
+                encoder, pool, self.dev, query_encoder=queries, labelled=labelled
+            )
+        return metrics
+
+
+def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader, list[MinedQuery]]:
+    """Reads mined files whose scores can be compared.
+
+    Args:
+        mined: Files or their folders.
+        pool: The pool that was mined.
+
+    Returns:
+        The first header, and one line for each query.
+
+    Raises:
+        DataFileError: When a file is missing, damaged, or made with another pool, template or language model.
+        UsageError: When there is no file.
+    """
+    headers: list[MiningHeader] = []
+    lines: list[MinedQuery] = []
+    for place in mined:
+        path = place / MINED_FILE if place.is_dir() else place
+        own, _ = read_mined(path)
+        header = read_header(path.parent)
+        if header.pool != pool.fingerprint:
+            raise DataFileError(
+                f"{path} was mined on a pool with fingerprint {header.pool[:12]}",
+                expected=f"the pool in use, {pool.fingerprint[:12]}",
+                remedy="Use the task that was mined, or mine again.",
+            )
+        if headers and (other := {"template", "lm", "scoring", "calibration"} & {*headers[0].differences(header)}):
+            raise DataFileError(
+                f"{path} was scored with another {', '.join(sorted(other))} than {mined[0]}",
+                expected="scores that can be compared",
+                remedy="Leave one of the two out.",
+            )
+        headers.append(header)
+        lines += own
+    if not headers:
+        raise UsageError("no mined file is named", expected="at least one", remedy="Pass --mined.")
+    return headers[0], merged(lines)
+
+
+def gather(
+    lines: Sequence[MinedQuery],
+    model: SentenceTransformer,
+    pool: Pool,
+    *,
+    dev: Sequence[Example],
+    labels: Sequence[str],
+    config: RetrieverTrainingConfig,
+) -> TrainingMaterial:
+    """Splits mined lists, keeps some queries for judging where dev cannot, and adds members of the pool by label.
+
+    Args:
+        lines: Mined queries, one for each query.
+        model: The encoder before training; finds hard negatives for the members that are not scored.
+        pool: The pool.
+        dev: Labelled examples outside the pool.
+        labels: The closed set of labels; empty where targets are free text.
+        config: The settings.
+
+    Returns:
+        The material.
+
+    Raises:
+        DataFileError: When no query has a better and a worse candidate.
+    """
+    rule = config.rule if labels else LabelRule(**{**asdict(config.rule), "same_label": False})
+    scored = [split for split in (split_candidates(line, pool, rule) for line in lines) if split is not None]
+    if not scored:
+        raise DataFileError(
+            f"the mined file holds {len(lines)} queries and none with a better and a worse candidate",
+            expected="at least one",
+            remedy="Mine more queries, or more candidates for each.",
+        )
+    judges = [example for example in dev if example.label in labels]
+    held_out = [] if judges else scored[::HELD_OUT] if len(scored) > HELD_OUT else []
+    trained = scored if not held_out else [query for at, query in enumerate(scored) if at % HELD_OUT]
+    unscored: list[TrainingQuery] = []
+    if labels and config.unscored:
+        known = {line.query.uid for line in lines}
+        order = np.random.default_rng(config.seed).permutation(len(pool))
+        others = [pool[int(at)] for at in order if pool[int(at)].uid not in known][: config.unscored]
+        encoder = encoder_of(model)
+        rows = encoder.encode([input_text(example) for example in pool])
+        asked = encoder.encode([input_text(example) for example in others])
+        by_label = candidates_by_label(others, pool, rows=rows, query_rows=asked, rule=rule, seed=config.seed)
+        unscored = [split for split in map(split_by_label, by_label) if split is not None]
+    return TrainingMaterial(trained, unscored, held_out, judges)
+
+
+def encoder_of(model: SentenceTransformer) -> SentenceEncoder:
+    """Makes a fresh view of the weights as they are now: an encoder remembers what it has embedded.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The encoder.
+    """
+    return SentenceEncoder(model, fingerprint=weights_fingerprint(model), source="in training")
