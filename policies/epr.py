@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from policies.contrastive import Row, plan_batches
-from policies.mined import MinedQuery, MiningHeader, writing
+from policies.mined import MinedQuery
+from policies.mined_storage import writing
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.retriever_folder import load_base, write_retriever
 from policies.retriever_material import TrainingMaterial, gather, read_lines
@@ -53,7 +54,8 @@ def train_retriever(
     training: that vote, how often a positive is ranked above a negative, and how often either bears its query's label.
 
     Args:
-        mined: A mined.jsonl, its folder, or several of them, as iterated mining makes; unfinished mining will do.
+        mined: A folder of `mine`, a file of it, or several of them, as iterated mining makes; unfinished ones will do.
+            None at all trains on labels alone.
         pool: The pool that was mined.
         base_encoder: Where training starts: a bundled name, a sentence-transformers folder or a hub id.
         config: The settings; the defaults when None.
@@ -80,7 +82,7 @@ def train_retriever(
     header, lines = read_lines([mined] if isinstance(mined, Path) else list(mined), pool)
     model = load_base(base_encoder, longest=config.max_seq_length, encoders=config.encoders)
     material = gather(lines, model, pool, dev=dev, labels=closed, config=config)
-    scratch = _scratch(out, header, lines, weights_fingerprint(model), config)
+    scratch = _scratch(out, pool, lines, weights_fingerprint(model), config)
     metrics = material.counted(pool) | material.measured(model, pool, config, suffix="before")
     with writing(out):
         try:
@@ -89,8 +91,8 @@ def train_retriever(
             card = RetrieverCard(
                 base_encoder=str(base_encoder),
                 pool_fingerprint=pool.fingerprint,
-                template_fingerprint=header.template,
-                lm_fingerprint=header.lm,
+                template_fingerprint=header.template if header else "",
+                lm_fingerprint=header.lm if header else "",
                 metrics=metrics,
                 demonstration_form="labelled" if config.labelled_demonstrations else "input",
                 task=names[0],
@@ -119,12 +121,10 @@ def _prepare(out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _scratch(
-    out: Path, header: MiningHeader, lines: Sequence[MinedQuery], weights: str, config: RetrieverTrainingConfig
-) -> Path:
+def _scratch(out: Path, pool: Pool, lines: Sequence[MinedQuery], weights: str, config: RetrieverTrainingConfig) -> Path:
     """The folder of the training: the one that an interrupted call with the same arguments has left, or a new one."""
     content = hashlib.sha256("".join(line.line() for line in lines).encode()).hexdigest()
-    settings = json.dumps({"pool": header.pool, "lines": content, "base": weights, "config": asdict(config)})
+    settings = json.dumps({"pool": pool.fingerprint, "lines": content, "base": weights, "config": asdict(config)})
     folder = out.parent / f".{out.name}-training"
     with writing(folder):
         marker = folder / "settings.json"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from policies.mined import MINED_FILE, Candidate, MinedQuery, MiningHeader, append_mined, open_mined
+from policies.mined import Candidate, MinedQuery, MiningHeader
+from policies.mined_storage import STORAGES, append_mined, open_mined
 from selector.data.pool import Pool
-from selector.errors import TooFewExamplesError, UsageError
+from selector.errors import TooFewExamplesError, UnknownNameError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.progress import SILENT, Progress
 from selector.strategies.base import Selector
@@ -31,18 +32,33 @@ class MiningConfig:
     Attributes:
         candidates: L, how many are scored for each query; at least 2.
         query_limit: Mine this many queries at most; a later run with a higher limit goes on where this one ended.
+        context: How many demonstrations stand before each candidate when it is scored (set-conditioned scoring, as in
+            Se2): those that recall ranks behind the L candidates, the same before all of them. 0 scores one-shot.
+        storage: "jsonl" appends lines to one file; "parquet" adds a file with every call of the language model.
         seed: Seeds the order in which queries are mined, so that any number of them is a fair sample.
     """
 
     candidates: int = 20
     query_limit: int | None = None
+    context: int = 0
+    storage: str = "jsonl"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.candidates < 2 or (self.query_limit is not None and self.query_limit < 1) or self.seed < 0:
+        if self.storage not in STORAGES:
+            raise UnknownNameError("storage", self.storage, known=STORAGES)
+        if (
+            min(
+                self.candidates - 1,
+                1 if self.query_limit is None else self.query_limit,
+                self.context + 1,
+                self.seed + 1,
+            )
+            < 1
+        ):
             raise UsageError(
                 f"mining is set to {self}",
-                expected="candidates of 2 or more, a query limit of 1 or more, a seed of 0 or more",
+                expected="candidates of 2 or more, a query limit of 1 or more, a context and a seed of 0 or more",
                 remedy="Correct the setting.",
             )
 
@@ -57,23 +73,23 @@ def mine(
     resume: bool = True,
     progress: Progress = SILENT,
 ) -> Path:
-    """Scores candidate demonstrations for labelled queries, one-shot, and writes them best first.
+    """Scores candidate demonstrations for labelled queries and writes them best first.
 
-    The score of candidate c for query q with gold label y is log P(y | c, q), normalised over the labels. Training
-    takes the top of each list as positives and its bottom as hard negatives; see `policies.contrastive`. A candidate
-    that does not fit into the context window beside the query is left out.
+    The score of candidate c for query q with gold label y is log P(y | c, q), normalised over the labels; where
+    targets are free text, the mean log-probability of its tokens. `policies.label_rule` says what counts as good. A
+    candidate that does not fit into the context window beside the query is left out.
 
     Args:
         engine: Scores; candidates are positions in its pool.
         queries: Labelled queries, normally the members of the pool.
         recall: Recalls L candidates for each query; of several selectors their best ones are taken in turn.
         config: The settings; the defaults when None.
-        out: The folder for mined.jsonl and mining.json; made when missing.
+        out: The folder for the mined lists and mining.json; made when missing.
         resume: Whether queries that are already in the folder are kept; else they are discarded.
         progress: Shows how many queries are done.
 
     Returns:
-        The path of mined.jsonl.
+        The folder.
 
     Raises:
         UsageError: When there is no selector.
@@ -92,7 +108,7 @@ def mine(
     asked = Pool(queries)
     order = np.random.default_rng(config.seed).permutation(len(asked))[: config.query_limit]
     planned = [asked[int(position)] for position in order]
-    _check(engine, planned, config.candidates)
+    _check(engine, planned, config.candidates + config.context)
     done = {mined.query.uid for mined in open_mined(out, _header(engine, asked, selectors, config), resume=resume)}
     remaining = [query for query in planned if query.uid not in done]
     size = max(1, PAIRS_PER_CALL // config.candidates)
@@ -100,11 +116,10 @@ def mine(
         advance(len(planned) - len(remaining))
         for start in range(0, len(remaining), size):
             chunk = remaining[start : start + size]
-            append_mined(
-                out / MINED_FILE, score_candidates(engine, chunk, recalled(selectors, chunk, config.candidates))
-            )
+            found = recalled(selectors, chunk, config.candidates + config.context)
+            append_mined(out, score_candidates(engine, chunk, found, context=config.context), storage=config.storage)
             advance(len(chunk))
-    return out / MINED_FILE
+    return out
 
 
 def recalled(selectors: Sequence[Selector], queries: Sequence[Example], count: int) -> list[list[int]]:
@@ -133,7 +148,7 @@ def recalled(selectors: Sequence[Selector], queries: Sequence[Example], count: i
 
 
 def score_candidates(
-    engine: InferenceEngine, queries: Sequence[Example], candidates: Sequence[Sequence[int]]
+    engine: InferenceEngine, queries: Sequence[Example], candidates: Sequence[Sequence[int]], *, context: int = 0
 ) -> list[MinedQuery]:
     """Scores every candidate of every query in one engine call.
 
@@ -141,6 +156,7 @@ def score_candidates(
         engine: The engine.
         queries: N labelled queries.
         candidates: N lists of pool positions, best recalled first.
+        context: How many at the end of each list are not scored but stand before those that are, the best one last.
 
     Returns:
         N mined queries, their candidates by falling score; of equal scores in the order given.
@@ -148,11 +164,18 @@ def score_candidates(
     pairs = [
         (number, query, position)
         for number, (query, positions) in enumerate(zip(queries, candidates, strict=True))
-        for position in positions
+        for position in positions[: len(positions) - context]
     ]
-    fitted = engine.fit([query for _, query, _ in pairs], [Selection.of(position) for _, _, position in pairs])
-    # Without its demonstration a prompt would get the zero-shot score, which says nothing of the candidate.
-    shown = [(pair, selection) for pair, selection in zip(pairs, fitted, strict=True) if selection.indices]
+    before = [tuple(positions[len(positions) - context :][::-1]) for positions in candidates]
+    fitted = engine.fit(
+        [query for _, query, _ in pairs], [Selection.of(*before[number], position) for number, _, position in pairs]
+    )
+    # A prompt that lacks a demonstration has a score that says nothing of the candidate.
+    shown = [
+        (pair, selection)
+        for pair, selection in zip(pairs, fitted, strict=True)
+        if len(selection.indices) == 1 + context
+    ]
     scores = engine.gold_logprobs([query for (_, query, _), _ in shown], [selection for _, selection in shown])
     scored: list[list[Candidate]] = [[] for _ in queries]
     for ((number, _, position), _), score in zip(shown, scores, strict=True):
@@ -185,6 +208,8 @@ def _header(
         calibration=engine.calibration,
         recall=tuple(_named(selector) for selector in selectors),
         candidates=config.candidates,
+        context=config.context,
+        storage=config.storage,
         seed=config.seed,
     )
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from policies.label_rule import LabelRule, TrainingQuery, candidates_by_label, split_by_label, split_candidates
-from policies.mined import MINED_FILE, MinedQuery, MiningHeader, merged, read_header, read_mined
+from policies.mined import MinedQuery, MiningHeader, merged
+from policies.mined_storage import read_header, read_mined
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.retriever_metrics import label_agreement, label_vote_accuracy, pair_accuracy
 from selector.data.pool import Pool
-from selector.errors import DataFileError, UsageError
+from selector.errors import DataFileError
 from selector.prompting.embedding_text import input_text
 from selector.retrieval.encoder import SentenceEncoder, weights_fingerprint
 from selector.types import Example
@@ -49,9 +50,14 @@ class TrainingMaterial:
         return {
             "mined_queries": float(len(self.scored)),
             "unscored_queries": float(len(self.unscored)),
-            "mined_positive_label_agreement": label_agreement(self.scored, pool),
-            "mined_negative_label_agreement": label_agreement(self.scored, pool, positives=False),
-        }
+        } | (
+            {
+                "mined_positive_label_agreement": label_agreement(self.scored, pool),
+                "mined_negative_label_agreement": label_agreement(self.scored, pool, positives=False),
+            }
+            if self.scored
+            else {}
+        )
 
     def evaluator(
         self, model: SentenceTransformer, pool: Pool, config: RetrieverTrainingConfig
@@ -87,7 +93,7 @@ class TrainingMaterial:
         return metrics
 
 
-def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader, list[MinedQuery]]:
+def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader | None, list[MinedQuery]]:
     """Reads mined files whose scores can be compared.
 
     Args:
@@ -95,35 +101,31 @@ def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader, list[Mi
         pool: The pool that was mined.
 
     Returns:
-        The first header, and one line for each query.
+        The first header, None without files, and one line for each query.
 
     Raises:
         DataFileError: When a file is missing, damaged, or made with another pool, template or language model.
-        UsageError: When there is no file.
     """
     headers: list[MiningHeader] = []
     lines: list[MinedQuery] = []
     for place in mined:
-        path = place / MINED_FILE if place.is_dir() else place
-        own, _ = read_mined(path)
-        header = read_header(path.parent)
+        own = read_mined(place)
+        header = read_header(place if place.is_dir() else place.parent)
         if header.pool != pool.fingerprint:
             raise DataFileError(
-                f"{path} was mined on a pool with fingerprint {header.pool[:12]}",
+                f"{place} was mined on a pool with fingerprint {header.pool[:12]}",
                 expected=f"the pool in use, {pool.fingerprint[:12]}",
                 remedy="Use the task that was mined, or mine again.",
             )
         if headers and (other := {"template", "lm", "scoring", "calibration"} & {*headers[0].differences(header)}):
             raise DataFileError(
-                f"{path} was scored with another {', '.join(sorted(other))} than {mined[0]}",
+                f"{place} was scored with another {', '.join(sorted(other))} than {mined[0]}",
                 expected="scores that can be compared",
                 remedy="Leave one of the two out.",
             )
         headers.append(header)
         lines += own
-    if not headers:
-        raise UsageError("no mined file is named", expected="at least one", remedy="Pass --mined.")
-    return headers[0], merged(lines)
+    return (headers[0] if headers else None), merged(lines)
 
 
 def gather(
@@ -153,7 +155,7 @@ def gather(
     """
     rule = config.rule if labels else LabelRule(**{**asdict(config.rule), "same_label": False})
     scored = [split for split in (split_candidates(line, pool, rule) for line in lines) if split is not None]
-    if not scored:
+    if not scored and (lines or not (labels and config.unscored)):
         raise DataFileError(
             f"the mined file holds {len(lines)} queries and none with a better and a worse candidate",
             expected="at least one",

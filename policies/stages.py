@@ -16,6 +16,7 @@ from envs.rewards import EngineScorer
 from policies.epr import train_retriever
 from policies.mining import MiningConfig, mine
 from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.recall import build_recall
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.runs import Provenance
 from selector.errors import UsageError
@@ -30,31 +31,41 @@ from selector.progress import SILENT, Progress
 from selector.strategies.dense import NearestSelector
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.named import SEEDED_METHODS, build_selector
-from selector.strategies.random import RandomSelector
 from selector.strategies.retriever import RetrieverSelector
 from selector.types import Example
 from selector.workspace import Workspace
 
+# Neighbours give hard cases, random members the breadth that negatives need.
+RECALL = ("nearest", "random")
+
 
 def mine_candidates(
-    workspace: Workspace, out: Path, *, config: MiningConfig, resume: bool = True, progress: Progress = SILENT
+    workspace: Workspace,
+    out: Path,
+    *,
+    config: MiningConfig,
+    recall: Sequence[str] = RECALL,
+    resume: bool = True,
+    progress: Progress = SILENT,
 ) -> Path:
-    """Mines members of the pool; candidates are nearest and random ones in turn, leave-one-out.
+    """Mines members of the pool, leave-one-out.
 
     Args:
         workspace: The workspace.
         out: The mining folder.
         config: What is mined.
+        recall: What proposes candidates, in turn; see `policies.recall.build_recall`.
         resume: Whether finished queries are kept.
         progress: Shows queries.
 
     Returns:
-        The path of mined.jsonl.
+        The folder.
     """
     pool = workspace.task.pool
-    # Neighbours give hard cases, random members the breadth that negatives need.
-    recall = (NearestSelector(pool, workspace.encoder), RandomSelector(pool, seed=config.seed))
-    return mine(workspace.engine, list(pool), recall=recall, config=config, out=out, resume=resume, progress=progress)
+    selectors = build_recall(recall, pool=pool, encoder=workspace.encoder, seed=config.seed)
+    return mine(
+        workspace.engine, list(pool), recall=selectors, config=config, out=out, resume=resume, progress=progress
+    )
 
 
 def train_retriever_on(
@@ -69,7 +80,7 @@ def train_retriever_on(
 
     Args:
         workspace: The workspace.
-        mined: A mining folder or its mined.jsonl, or several of them.
+        mined: A mining folder, or several of them.
         out: The retriever's folder.
         config: How to train.
         progress: Shows steps.

@@ -22,9 +22,12 @@ from policies.cli.options import (
     print_usage,
     progress_for,
 )
+from policies.label_rule import LabelRule
+from policies.retriever_config import RetrieverTrainingConfig
 from selector.errors import UnknownNameError
 from selector.workspace import Workspace
 
+TRAINING = RetrieverTrainingConfig()
 RetrieverOption = Annotated[
     Path | None, typer.Option("--retriever", help="A folder of train-retriever; else the task's encoder.")
 ]
@@ -35,6 +38,15 @@ def mine(
     task: TaskOption,
     out: OutOption,
     candidates: Annotated[int, typer.Option(min=2, help="Candidates scored for each training query.")] = 20,
+    recall: Annotated[
+        str,
+        typer.Option(
+            help="What proposes candidates, in turn: nearest, random, bm25, bm25-output, or folders of retrievers "
+            "(iterated mining)."
+        ),
+    ] = "nearest,random",
+    context: Annotated[int, typer.Option(min=0, help="Demonstrations before each candidate when it is scored.")] = 0,
+    storage: Annotated[str, typer.Option(help="jsonl or parquet.")] = "jsonl",
     limit: LimitOption = None,
     seed: SeedOption = 0,
     resume: ResumeOption = True,
@@ -43,36 +55,84 @@ def mine(
     no_cache: NoCacheOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Score candidate demonstrations one-shot with the language model, as labels for the retriever."""
+    """Score candidate demonstrations with the language model, as labels for the retriever."""
     from policies.mining import MiningConfig
     from policies.stages import mine_candidates
 
-    config = MiningConfig(candidates=candidates, query_limit=limit, seed=seed)
+    config = MiningConfig(candidates=candidates, query_limit=limit, context=context, storage=storage, seed=seed)
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
-    path = mine_candidates(workspace, out, config=config, resume=resume, progress=progress_for(quiet))
+    names = [name.strip() for name in recall.split(",") if name.strip()]
+    folder = mine_candidates(workspace, out, config=config, recall=names, resume=resume, progress=progress_for(quiet))
     if not quiet:
         print_usage(workspace.usage)
-    typer.echo(path)
+    typer.echo(folder)
 
 
 @app.command("train-retriever")
 def train_retriever(
     task: TaskOption,
-    mined: Annotated[Path, typer.Option("--mined", help="The folder of `shotsmith mine`.")],
+    mined: Annotated[
+        list[Path], typer.Option("--mined", help="A folder of `shotsmith mine`; several times for several rounds.")
+    ],
     out: OutOption,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the mined queries.")] = 2,
-    batch_size: Annotated[int, typer.Option(min=2, help="Rows in a batch; its other rows are negatives.")] = 16,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")] = 5e-5,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training queries, at most.")] = TRAINING.epochs,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Passes without a better result on dev until training ends.")
+    ] = TRAINING.patience,
+    batch_size: Annotated[
+        int, typer.Option(min=2, help="Rows in a batch; its other rows are negatives.")
+    ] = TRAINING.batch_size,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")] = TRAINING.learning_rate,
+    rule: Annotated[
+        str, typer.Option(help="Which candidates are good: top-bottom, threshold or all.")
+    ] = TRAINING.rule.name,
+    unscored: Annotated[
+        int, typer.Option(min=0, help="Members of the pool without scores to train on by their labels, at most.")
+    ] = TRAINING.unscored,
+    contrastive: Annotated[float, typer.Option(min=0.0, help="Weight of the contrastive loss.")] = TRAINING.contrastive,
+    distillation: Annotated[
+        float, typer.Option(min=0.0, help="Weight of the divergence from the language model's scores.")
+    ] = TRAINING.distillation,
+    hard_negatives: Annotated[
+        int, typer.Option(min=1, help="Bad candidates of its own in each row.")
+    ] = TRAINING.hard_negatives,
+    encoders: Annotated[
+        int, typer.Option(min=1, max=2, help="2 for queries and demonstrations apart.")
+    ] = TRAINING.encoders,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Train the EPR retriever on mined candidates."""
-    from policies.retriever_config import RetrieverTrainingConfig
+    """Train the EPR retriever on mined candidates; an interrupted training goes on when it is called again."""
     from policies.stages import train_retriever_on
 
-    config = RetrieverTrainingConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    config = RetrieverTrainingConfig(
+        epochs=epochs,
+        patience=patience,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        rule=LabelRule(rule),
+        hard_negatives=hard_negatives,
+        unscored=unscored,
+        contrastive=contrastive,
+        distillation=distillation,
+        encoders=encoders,
+        seed=seed,
+    )
     folder = train_retriever_on(Workspace.open(task), mined, out, config=config, progress=progress_for(quiet))
     typer.echo(folder)
+
+
+@app.command()
+def index(
+    task: TaskOption,
+    retriever: Annotated[Path, typer.Option("--retriever", help="A folder of train-retriever.")],
+) -> None:
+    """Embed the pool once and keep the index in the retriever's folder."""
+    from selector.strategies.retriever import RetrieverSelector
+
+    selector = RetrieverSelector.load(retriever, Workspace.open(task).task.pool)
+    selector.save_index(retriever)
+    typer.echo(f"{retriever}: {len(selector.index):,} demonstrations, {selector.index.kind} index")
 
 
 @app.command("train-policy")

@@ -57,11 +57,12 @@ class Task:
     leaks: LeakReport
 
     @classmethod
-    def load(cls, path: Path | str) -> Task:
+    def load(cls, path: Path | str, *, seed: int | None = None) -> Task:
         """Loads a task.
 
         Args:
             path: A TASK.toml, or the name of a bundled task.
+            seed: Draws the splits in place of [data] seed.
 
         Returns:
             The task; the same file and data give the same splits.
@@ -75,6 +76,8 @@ class Task:
         """
         file = task_path(path)
         document = read_task_file(file)
+        if seed is not None:
+            document["data"]["seed"] = seed
         return _task_of(document, file)
 
     @cached_property

@@ -41,7 +41,8 @@ def test_the_documentation_shows_the_result_files() -> None:
 
 def test_yardsticks_measure_something() -> None:
     """Guards the denominators of all shares."""
-    assert gemm_peak(torch.float32, seconds=0.01) > 1e8
+    sustained, fastest = gemm_peak(torch.float32, seconds=0.01)
+    assert 1e8 < sustained <= fastest
     with watched_memory() as memory:
         block = np.ones(32 * 2**17)
         time.sleep(0.05)

@@ -18,7 +18,8 @@ from policies import epr
 from policies.epochs import Epochs
 from policies.epr import train_retriever
 from policies.label_rule import LabelRule
-from policies.mined import Candidate, MinedQuery, append_mined
+from policies.mined import Candidate, MinedQuery
+from policies.mined_storage import append_mined
 from policies.mining import MiningConfig, mine
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.retriever_material import TrainingMaterial
@@ -340,7 +341,7 @@ def test_unusable_mined_files_are_named(tiny_bert: Path, mined: Path, tmp_path: 
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat" / "mining.json").write_bytes((mined.parent / "mining.json").read_bytes())
     flat = MinedQuery(POOL[0], tuple(Candidate(at, POOL[at].uid, -0.5) for at in range(1, 9)))
-    append_mined(tmp_path / "flat" / "mined.jsonl", [flat])
+    append_mined(tmp_path / "flat", [flat])
     with pytest.raises(DataFileError, match="none with a better"):
         train_retriever(tmp_path / "flat", POOL, base_encoder=tiny_bert, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

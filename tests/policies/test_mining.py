@@ -8,12 +8,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from policies.mined import HEADER_FILE, Candidate, MinedQuery, append_mined, read_mined
+from policies.mined import Candidate, MinedQuery, merged
+from policies.mined_storage import HEADER_FILE, MINED_FILE, STORAGES, append_mined, read_mined
 from policies.mining import PAIRS_PER_CALL, MiningConfig, mine, recalled
+from policies.recall import build_recall
 from selector.data.pool import Pool
 from selector.errors import (
     DataFileError,
@@ -23,6 +27,7 @@ from selector.errors import (
     PromptTooLongError,
     TooFewExamplesError,
     UnknownLabelError,
+    UnknownNameError,
     UsageError,
 )
 from selector.inference.engine import InferenceEngine
@@ -70,7 +75,7 @@ def nearest(pool: Pool) -> NearestSelector:
 def test_scores_are_one_shot_gold_logprobs_and_lists_are_sorted(engine: InferenceEngine, tmp_path: Path) -> None:
     """Guards the polarity: CEIL's scorer stores a loss under the name of a score."""
     path = mine(engine, engine.pool[:5], recall=nearest(engine.pool), config=CONFIG, out=tmp_path)
-    mined, _ = read_mined(path)
+    mined = read_mined(path)
     assert {one.query.uid for one in mined} == {example.uid for example in engine.pool[:5]}
     for one in mined:
         scores = [candidate.score for candidate in one.candidates]
@@ -89,7 +94,7 @@ def test_the_query_and_its_duplicates_are_never_candidates(tmp_path: Path) -> No
     pool = Pool([*examples, *twins])
     engine = InferenceEngine(ToyLanguageModel(), planted_template(), pool)
     selectors = [nearest(pool), RandomSelector(pool)]
-    mined, _ = read_mined(mine(engine, pool, recall=selectors, config=MiningConfig(candidates=10), out=tmp_path))
+    mined = read_mined(mine(engine, pool, recall=selectors, config=MiningConfig(candidates=10), out=tmp_path))
     assert len(mined) == len(pool)
     for one in mined:
         positions = {candidate.position for candidate in one.candidates}
@@ -107,15 +112,21 @@ def test_selectors_take_turns_without_duplicates(pool: Pool) -> None:
     assert set(ranked[0][:4]) | set(ranked[1][:4]) <= set(mixed)
 
 
-def test_interrupted_mining_gives_the_file_of_uninterrupted_mining(big: InferenceEngine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", STORAGES)
+def test_interrupted_mining_gives_the_files_of_uninterrupted_mining(
+    big: InferenceEngine, tmp_path: Path, storage: str
+) -> None:
     """Guards against queries that are lost or mined twice after an interruption."""
-    whole = mine(big, big.pool, recall=nearest(big.pool), config=CONFIG, out=tmp_path / "whole").read_bytes()
+    config = replace(CONFIG, storage=storage)
+    whole = mine(big, big.pool, recall=nearest(big.pool), config=config, out=tmp_path / "whole")
     for calls in (0, 1, 2):
         stopping = StoppingSelector(nearest(big.pool), calls)
         with pytest.raises(Stop):
-            mine(big, big.pool, recall=stopping, config=CONFIG, out=tmp_path / "parts", resume=calls > 0)
-    path = mine(big, big.pool, recall=nearest(big.pool), config=CONFIG, out=tmp_path / "parts")
-    assert path.read_bytes() == whole
+            mine(big, big.pool, recall=stopping, config=config, out=tmp_path / "parts", resume=calls > 0)
+    parts = mine(big, big.pool, recall=nearest(big.pool), config=config, out=tmp_path / "parts")
+    assert {file.name: file.read_bytes() for file in parts.iterdir()} == {
+        file.name: file.read_bytes() for file in whole.iterdir()
+    }
 
 
 @pytest.mark.parametrize("tail", [b'{"uid": "train-1', b"\x00" * 40, b'{"uid"\n'])
@@ -123,13 +134,13 @@ def test_a_torn_last_line_is_cut_off(engine: InferenceEngine, tmp_path: Path, ta
     """Guards against a file that kill -9 or a power cut makes unreadable for ever."""
     recall = nearest(engine.pool)
     path = mine(engine, engine.pool, recall=recall, config=CONFIG, out=tmp_path)
-    whole = path.read_bytes()
+    whole = (path / MINED_FILE).read_bytes()
     kept = whole.splitlines(keepends=True)[:7]
-    path.write_bytes(b"".join(kept) + tail)
-    assert len(read_mined(path)[0]) == 7
+    (path / MINED_FILE).write_bytes(b"".join(kept) + tail)
+    assert len(read_mined(path)) == 7
     calls = engine.lm.usage.calls
     mine(engine, engine.pool, recall=recall, config=CONFIG, out=tmp_path)
-    assert path.read_bytes() == whole
+    assert (path / MINED_FILE).read_bytes() == whole
     unfinished = len(engine.pool) - 7
     assert engine.lm.usage.calls - calls == unfinished * CONFIG.candidates * len(engine.labels)
 
@@ -158,7 +169,7 @@ mine(engine, pool, recall=Killing(pool), config=MiningConfig(candidates=8), out=
 """
     killed = subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2])
     assert killed.returncode == -9
-    assert len(read_mined(tmp_path / "mined.jsonl")[0]) == 2 * (PAIRS_PER_CALL // 8)
+    assert len(read_mined(tmp_path)) == 2 * (PAIRS_PER_CALL // 8)
 
 
 def test_a_higher_limit_goes_on_where_the_lower_one_ended(engine: InferenceEngine, tmp_path: Path) -> None:
@@ -169,7 +180,7 @@ def test_a_higher_limit_goes_on_where_the_lower_one_ended(engine: InferenceEngin
         path = mine(engine, engine.pool, recall=recall, config=config, out=tmp_path / "grown")
     config = MiningConfig(candidates=6, query_limit=9)
     fresh = mine(engine, engine.pool, recall=recall, config=config, out=tmp_path / "fresh")
-    assert path.read_bytes() == fresh.read_bytes()
+    assert (path / MINED_FILE).read_bytes() == (fresh / MINED_FILE).read_bytes()
 
 
 def test_other_settings_are_refused_until_told_to_start_afresh(engine: InferenceEngine, tmp_path: Path) -> None:
@@ -184,7 +195,7 @@ def test_other_settings_are_refused_until_told_to_start_afresh(engine: Inference
     with pytest.raises(DataFileError, match="scoring"):
         mine(other, engine.pool[:3], recall=recall, config=CONFIG, out=tmp_path)
     path = mine(other, engine.pool[:4], recall=recall, config=CONFIG, out=tmp_path, resume=False)
-    assert len(read_mined(path)[0]) == 4
+    assert len(read_mined(path)) == 4
     assert json.loads((tmp_path / HEADER_FILE).read_text())["scoring"] == "channel"
 
 
@@ -200,8 +211,8 @@ def test_lines_without_their_header_are_refused(engine: InferenceEngine, tmp_pat
 def test_a_damaged_line_in_the_middle_is_named(engine: InferenceEngine, tmp_path: Path) -> None:
     """Guards against silently dropping all that follows a damaged line."""
     path = mine(engine, engine.pool[:4], recall=nearest(engine.pool), config=CONFIG, out=tmp_path)
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([lines[0], b"{}\n", *lines[2:]]))
+    lines = (path / MINED_FILE).read_bytes().splitlines(keepends=True)
+    (path / MINED_FILE).write_bytes(b"".join([lines[0], b"{}\n", *lines[2:]]))
     with pytest.raises(DataFileError, match="line 2"):
         read_mined(path)
 
@@ -215,7 +226,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "fsync", full)
     mined = MinedQuery(planted_examples(1)[0], (Candidate(0, "a", -0.1),))
     with pytest.raises(DiskFullError):
-        append_mined(tmp_path / "mined.jsonl", [mined])
+        append_mined(tmp_path, [mined])
 
 
 def test_an_output_folder_that_is_a_file_is_named(engine: InferenceEngine, tmp_path: Path) -> None:
@@ -255,21 +266,67 @@ def test_a_candidate_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
     pool = Pool([*planted_examples(6), long])
     engine = InferenceEngine(ToyLanguageModel(context_length=60), planted_template(), pool)
     path = mine(engine, pool[:3], recall=RandomSelector(pool), config=CONFIG, out=tmp_path)
-    for one in read_mined(path)[0]:
+    for one in read_mined(path):
         assert "long" not in {candidate.uid for candidate in one.candidates}
         assert len(one.candidates) == CONFIG.candidates - 1
 
 
-@pytest.mark.parametrize("wrong", [{"candidates": 1}, {"query_limit": 0}, {"seed": -1}])
-def test_wrong_settings_are_refused(wrong: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"candidates": 1}, {"query_limit": 0}, {"seed": -1}, {"context": -1}, {"storage": "xml"}]
+)
+def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     """Guards against settings that fail far from where they were made."""
     with pytest.raises(UsageError):
         MiningConfig(**wrong)
 
 
-def test_a_mined_query_survives_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_mined_query_survives_the_file(tmp_path: Path, storage: str) -> None:
     """Guards hostile text: newlines, quotes, line separators and other scripts stay one line."""
     query = Example("ü\n1", {"text": 'a "b"\r\nc\u2028d\x85e 😀'}, "fresh")
     mined = MinedQuery(query, (Candidate(3, "x\ny", -0.25), Candidate(1, "z", -1.0)))
-    append_mined(tmp_path / "mined.jsonl", [mined, mined])
-    assert read_mined(tmp_path / "mined.jsonl")[0] == [mined, mined]
+    append_mined(tmp_path, [mined, mined], storage=storage)
+    assert read_mined(tmp_path) == [mined, mined]
+
+
+def test_candidates_are_scored_behind_the_same_context(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards set-conditioned scores: what stands before a candidate is what recall ranks behind all that are scored."""
+    recall = nearest(engine.pool)
+    config = MiningConfig(candidates=5, context=2)
+    for one in read_mined(mine(engine, engine.pool[:4], recall=recall, config=config, out=tmp_path)):
+        ranked = recall.select([one.query], 7)[0].indices[::-1]
+        assert {candidate.position for candidate in one.candidates} == set(ranked[:5])
+        for candidate in one.candidates:
+            shown = Selection.of(ranked[6], ranked[5], candidate.position)
+            assert candidate.score == pytest.approx(engine.gold_logprobs([one.query], [shown])[0], abs=1e-5)
+
+
+def test_rounds_of_mining_are_joined_by_query() -> None:
+    """Guards iterated mining: a query mined twice is one training query, its candidates sorted, each once."""
+    first, second = planted_examples(2)
+    lines = [
+        MinedQuery(first, (Candidate(1, "a", -0.1), Candidate(2, "b", -0.5))),
+        MinedQuery(second, (Candidate(3, "c", -0.2),)),
+        MinedQuery(first, (Candidate(4, "d", -0.3), Candidate(2, "b", -0.5))),
+    ]
+    joined = merged(lines)
+    assert [line.query for line in joined] == [first, second]
+    assert [candidate.position for candidate in joined[0].candidates] == [1, 4, 2]
+
+
+def test_recall_by_gold_output_finds_like_outputs() -> None:
+    """Guards the published recall of EPR: ranked by the output, never the query itself, never by its input."""
+    pool = Pool(
+        [
+            Example("a", {"text": "x y"}, "SELECT name FROM city"),
+            Example("b", {"text": "p q"}, "SELECT name FROM river"),
+            Example("c", {"text": "p r"}, "COUNT lakes"),
+            Example("d", {"text": "x z"}, "COUNT all lakes now"),
+        ]
+    )
+    (recall,) = build_recall(["bm25-output"], pool=pool, encoder=ToyEncoder(), seed=0)
+    chosen = recall.select([pool[0], pool[2]], 3)
+    assert (chosen[0].indices[-1], chosen[1].indices[-1]) == (1, 3)
+    assert 0 not in chosen[0].indices
+    with pytest.raises(UnknownNameError):
+        build_recall(["telepathy"], pool=pool, encoder=ToyEncoder(), seed=0)

@@ -1,0 +1,158 @@
+"""Does a trained retriever beat nearest neighbours, and does the language model add anything to the labels?
+
+    python -m benchmarks.epr_study                      everything; goes on where it was stopped
+    python -m benchmarks.epr_study --tasks trec6 --seeds 0
+
+For every task and seed: mine, train, and let all methods answer the same test queries. One JSON file for each, with an
+answer for each query; `python -m benchmarks.epr_tables` makes the tables of docs/results.md from them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from policies.mining import MiningConfig
+from policies.retriever_config import RetrieverTrainingConfig
+from policies.stages import mine_candidates, train_retriever_on
+from selector.data.task import Task
+from selector.evaluation.references import reference_answers, vote_of
+from selector.pipeline import Pipeline
+from selector.progress import RichProgress
+from selector.strategies.base import Selector
+from selector.strategies.dense import NearestSelector
+from selector.strategies.lexical import BM25Selector
+from selector.strategies.random import RandomSelector
+from selector.strategies.retriever import RetrieverSelector, read_retriever_card
+from selector.workspace import Workspace
+
+HERE = Path(__file__).parent
+TASKS = ("trec6", "sst2", "agnews", "subj", "cr", "emotion", "snli", "banking77")
+SHOTS = 8
+VARIANTS: dict[str, dict[str, Any]] = {"epr": {}, "epr, mined queries only": {"unscored": 0}, "epr, labels only": {}}
+
+
+class Study:
+    """One task with one seed.
+
+    Args:
+        name: The task.
+        seed: Of splits, mining and training.
+        work: Where mined lists and retrievers are kept.
+        out: Where the result goes.
+    """
+
+    def __init__(self, name: str, seed: int, *, work: Path, out: Path) -> None:
+        self.workspace = Workspace(Task.load(HERE / "tasks" / f"{name}.toml", seed=seed))
+        self.seed = seed
+        self.work = work / f"{name}-{seed}"
+        self.path = out / f"{name}-{seed}.json"
+        task = self.workspace.task
+        self.result: dict[str, Any] = {
+            "task": name,
+            "seed": seed,
+            "shots": SHOTS,
+            "pool": len(task.pool),
+            "gold": [query.label for query in task.test],
+            "cost": {},
+            "metrics": {},
+            "answers": {},
+        }
+        if self.path.is_file():
+            self.result |= json.loads(self.path.read_text(encoding="utf-8"))
+
+    def run(self, mining: MiningConfig) -> None:
+        """Does what is not done yet, the cheap things first."""
+        task = self.workspace.task
+        mined = self.work / "mined"
+        self._once("mining", lambda: mine_candidates(self.workspace, mined, config=mining, progress=RichProgress()))
+        for variant in VARIANTS:
+            self._train(variant, [] if variant == "epr, labels only" else [mined])
+        for reference in ("label-vote", "logreg", "majority"):
+            self._answer(reference, lambda name=reference: self._refer(name))  # type: ignore[misc]
+        selectors: dict[str, Callable[[], Selector]] = {
+            "epr": lambda: self._retriever("epr"),
+            "nearest": lambda: NearestSelector(task.pool, self.workspace.encoder),
+            "bm25": lambda: BM25Selector(task.pool),
+            "random": lambda: RandomSelector(task.pool, seed=self.seed),
+        }
+        for name, build in selectors.items():
+            self._answer(name, lambda build=build: self._ask(build()))  # type: ignore[misc]
+
+    def _train(self, variant: str, mined: Sequence[Path]) -> None:
+        folder = self._folder(variant)
+        config = RetrieverTrainingConfig(seed=self.seed, **VARIANTS[variant])
+        self._once(
+            f"training {variant}",
+            lambda: train_retriever_on(self.workspace, mined, folder, config=config, progress=RichProgress()),
+        )
+        self.result["metrics"][variant] = dict(read_retriever_card(folder).metrics)
+        self._answer(f"{variant}: label vote", lambda: self._vote(self._retriever(variant)))
+
+    def _folder(self, variant: str) -> Path:
+        return self.work / variant.replace(", ", "-").replace(" ", "-")
+
+    def _retriever(self, variant: str) -> RetrieverSelector:
+        return RetrieverSelector.load(self._folder(variant), self.workspace.task.pool)
+
+    def _vote(self, selector: Selector) -> list[str]:
+        task = self.workspace.task
+        return [vote_of(selection, task.pool) for selection in selector.select(task.test, SHOTS)]
+
+    def _ask(self, selector: Selector) -> list[str]:
+        task = self.workspace.task
+        with RichProgress().track(f"{task.name} {self.seed}: {type(selector).__name__}", len(task.test)) as advance:
+            predictions = Pipeline(selector, self.workspace.engine).predict(task.test, SHOTS, advance=advance)
+        return [prediction.label for prediction in predictions]
+
+    def _refer(self, name: str) -> list[str]:
+        task = self.workspace.task
+        return reference_answers(name, pool=task.pool, encoder=self.workspace.encoder, queries=task.test, shots=SHOTS)
+
+    def _answer(self, name: str, answer: Callable[[], list[str]]) -> None:
+        if name not in self.result["answers"]:
+            self._once(f"answering {name}", lambda: self.result["answers"].__setitem__(name, answer()))
+            right = [
+                given == gold for given, gold in zip(self.result["answers"][name], self.result["gold"], strict=True)
+            ]
+            print(f"{self.result['task']} {self.seed} {name}: {sum(right) / len(right):.3f}", flush=True)
+
+    def _once(self, stage: str, work: Callable[[], Any]) -> None:
+        """Runs a stage that is not done, and writes down what it cost."""
+        if stage in self.result["cost"]:
+            return
+        before, start = self.workspace.usage, time.monotonic()
+        work()
+        used = self.workspace.usage - before
+        self.result["cost"][stage] = {
+            "seconds": round(time.monotonic() - start, 1),
+            "tokens": used.tokens,
+            "tokens_computed": used.tokens_computed,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.result, indent=1) + "\n", encoding="utf-8")
+
+
+def main(
+    *,
+    tasks: Annotated[str, typer.Option(help="Names of tasks.")] = ",".join(TASKS),
+    seeds: Annotated[str, typer.Option(help="Seeds of splits, mining and training.")] = "0,1,2",
+    queries: Annotated[int, typer.Option(help="Members of the pool that are mined.")] = 300,
+    candidates: Annotated[int, typer.Option(help="Candidates of each.")] = 12,
+    work: Annotated[Path, typer.Option(help="Where mined lists and retrievers are kept.")] = HERE / ".work" / "epr",
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = HERE / "results" / "epr",
+) -> None:
+    """Runs the study, all tasks with the first seed first."""
+    for seed in map(int, seeds.split(",")):
+        for name in tasks.split(","):
+            mining = MiningConfig(candidates=candidates, query_limit=queries, seed=seed)
+            Study(name, seed, work=work, out=out).run(mining)
+
+
+if __name__ == "__main__":
+    typer.run(main)
