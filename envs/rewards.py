@@ -63,8 +63,10 @@ def correctness(engine: InferenceEngine, queries: Sequence[Example], selections:
     Returns:
         (N,) of 0 and 1.
     """
-    best = engine.score(queries, selections).argmax(axis=1)
-    answers = [engine.labels[int(column)] for column in best]
+    if engine.template.free_text:
+        answers = [prediction.label for prediction in engine.predict(queries, selections)]
+    else:
+        answers = [engine.labels[int(column)] for column in engine.score(queries, selections).argmax(axis=1)]
     return np.array([float(answer == query.label) for answer, query in zip(answers, queries, strict=True)])
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from policies.contrastive import Row, plan_batches
-from policies.mined import MinedQuery
+from policies.mined import MinedQuery, MiningHeader
 from policies.mined_storage import writing
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.retriever_folder import load_base, write_retriever
@@ -88,28 +88,47 @@ def train_retriever(
         try:
             _fit(model, material, pool, closed, config=config, folder=scratch, progress=progress)
             metrics |= material.measured(model, pool, config, suffix="after")
-            card = RetrieverCard(
-                base_encoder=str(base_encoder),
-                pool_fingerprint=pool.fingerprint,
-                template_fingerprint=header.template if header else "",
-                lm_fingerprint=header.lm if header else "",
-                metrics=metrics,
-                demonstration_form="labelled" if config.labelled_demonstrations else "input",
-                task=names[0],
-                lm=names[1],
-            )
-            made = scratch / "retriever"
-            shutil.rmtree(made, ignore_errors=True)
-            write_retriever(model, card, config=asdict(config), folder=made)
-            shutil.copytree(scratch / "tensorboard", made / "tensorboard", dirs_exist_ok=True)
-            if out.exists():
-                shutil.rmtree(out)
-            made.rename(out)
+            card = _card(str(base_encoder), pool, header, metrics=metrics, config=config, names=names)
+            _replace(out, model, card, config=config, scratch=scratch)
         except (ShotsmithError, OSError, SafetensorError):
             shutil.rmtree(scratch, ignore_errors=True)  # a full disk needs the room; diverged weights help nobody
             raise
     shutil.rmtree(scratch)
     return out
+
+
+def _card(
+    base_encoder: str,
+    pool: Pool,
+    header: MiningHeader | None,
+    *,
+    metrics: dict[str, float],
+    config: RetrieverTrainingConfig,
+    names: tuple[str, str],
+) -> RetrieverCard:
+    return RetrieverCard(
+        base_encoder=base_encoder,
+        pool_fingerprint=pool.fingerprint,
+        template_fingerprint=header.template if header else "",
+        lm_fingerprint=header.lm if header else "",
+        metrics=metrics,
+        demonstration_form="labelled" if config.labelled_demonstrations else "input",
+        task=names[0],
+        lm=names[1],
+    )
+
+
+def _replace(
+    out: Path, model: SentenceTransformer, card: RetrieverCard, *, config: RetrieverTrainingConfig, scratch: Path
+) -> None:
+    """Writes the retriever beside its place, then puts it there."""
+    made = scratch / "retriever"
+    shutil.rmtree(made, ignore_errors=True)
+    write_retriever(model, card, config=asdict(config), folder=made)
+    shutil.copytree(scratch / "tensorboard", made / "tensorboard", dirs_exist_ok=True)
+    if out.exists():
+        shutil.rmtree(out)
+    made.rename(out)
 
 
 def _prepare(out: Path) -> None:

@@ -89,8 +89,8 @@ class Prediction:
     """The answer to one query.
 
     Attributes:
-        label: The predicted label, the one of the highest score.
-        scores: Label to score, nats after calibration; higher is better.
+        label: The predicted label, the one of the highest score; where targets are free text, the text.
+        scores: Label to score, nats after calibration; higher is better. Empty where targets are free text.
         selection: The demonstrations that were really shown, after the window budget.
     """
 
@@ -101,7 +101,7 @@ class Prediction:
     @property
     def probabilities(self) -> dict[str, float]:
         """The scores as a distribution over the labels (softmax)."""
-        top = max(self.scores.values())
+        top = max(self.scores.values(), default=0.0)
         weights = {label: math.exp(score - top) for label, score in self.scores.items()}
         total = sum(weights.values())
         return {label: weight / total for label, weight in weights.items()}

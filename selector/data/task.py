@@ -159,7 +159,8 @@ def _rows(source: str, key: str, file: Path, columns: dict[str, Any]) -> list[Ex
 
 
 def _template(document: dict[str, dict[str, Any]], train: Sequence[Example], inputs: Sequence[str]) -> PromptTemplate:
-    found = sorted({example.label for example in train if example.label is not None})
+    free_text = bool(document["prompt"].get("answer_tokens"))
+    found = () if free_text else sorted({example.label for example in train if example.label is not None})
     template = PromptTemplate(
         verbalizers=document["labels"] or {label: f" {label}" for label in found}, **document["prompt"]
     )

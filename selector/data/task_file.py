@@ -28,7 +28,13 @@ KEYS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "seed": COUNT,
         },
         "fields": {"inputs": TEXTS, "label": TEXT, "uid": TEXT},
-        "prompt": {"template": TEXT, "separator": TEXT, "instruction": TEXT, "channel_template": TEXT},
+        "prompt": {
+            "template": TEXT,
+            "separator": TEXT,
+            "instruction": TEXT,
+            "channel_template": TEXT,
+            "answer_tokens": COUNT,
+        },
         "labels": {},  # any label, verbalized as a text
         "lm": {
             "model": TEXT,

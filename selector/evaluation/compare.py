@@ -206,7 +206,7 @@ def _check_queries(engine: InferenceEngine, queries: Sequence[Example]) -> None:
     if not queries:
         raise TooFewExamplesError(available=0, wanted=1, what="test queries")
     for query in queries:
-        if query.label not in engine.labels:
+        if query.label is None or not (engine.template.free_text or query.label in engine.labels):
             raise UnknownLabelError(str(query.label), known=engine.labels, where="the template")
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from selector.data.pool import Pool
-from selector.errors import PromptTooLongError, UnknownLabelError
+from selector.errors import PromptTooLongError, UnknownLabelError, UsageError
 from selector.inference.calibration import (
     CONTENT_FREE,
     Scores,
@@ -46,6 +46,7 @@ class InferenceEngine:
         UnknownNameError: When scoring or calibration is not known.
         UnknownLabelError: When a label of the pool has no verbalizer.
         InvalidExampleError: When a member of the pool lacks a field of the template.
+        UsageError: When targets are free text and scoring or calibration is not the default.
     """
 
     def __init__(
@@ -58,6 +59,12 @@ class InferenceEngine:
         calibration: str = "none",
     ) -> None:
         check_calibration(calibration)
+        if template.free_text and (scoring, calibration) != ("direct", "none"):
+            raise UsageError(
+                f"targets are free text, scoring is {scoring!r} and calibration {calibration!r}",
+                expected="direct scoring without calibration",
+                remedy="Correct [lm], or remove [prompt] answer_tokens.",
+            )
         for example in pool:
             template.check(example)
         self.lm = lm
@@ -100,7 +107,14 @@ class InferenceEngine:
         Raises:
             PromptTooLongError: When a query does not fit even without demonstrations.
             InvalidExampleError: When a query lacks a field of the template.
+            UsageError: When targets are free text.
         """
+        if self.template.free_text:
+            raise UsageError(
+                "label scores were asked for, and targets are free text",
+                expected="a closed set of labels",
+                remedy="Choose a method that needs only answers or gold log-probabilities.",
+            )
         return self._score_fitted(queries, self.fit(queries, selections))
 
     def probabilities(self, queries: Sequence[Query], selections: Sequence[Selection]) -> Scores:
@@ -119,6 +133,8 @@ class InferenceEngine:
     def gold_logprobs(self, queries: Sequence[Query], selections: Sequence[Selection]) -> Scores:
         """Gives the log-probability of each query's gold label among the labels, without batch calibration.
 
+        Where targets are free text there is nothing to normalise over: it is the mean over the target's tokens.
+
         Args:
             queries: N labelled queries.
             selections: N selections.
@@ -129,6 +145,8 @@ class InferenceEngine:
         Raises:
             UnknownLabelError: When a query has no label or one without verbalizer.
         """
+        if self.template.free_text:
+            return self._target_logprobs(queries, self.fit(queries, selections))
         columns = [self._gold_column(query) for query in queries]
         logprobs: Scores = log_softmax(self.score(queries, selections))[np.arange(len(columns)), columns]
         return logprobs
@@ -142,17 +160,21 @@ class InferenceEngine:
     ) -> list[Prediction]:
         """Answers queries; batch calibration, where set, is over all of them.
 
+        Where targets are free text the most probable continuation is written, greedily, token by token.
+
         Args:
             queries: N queries.
             selections: N selections.
             advance: Called with the number of queries just scored.
 
         Returns:
-            N predictions; equal scores go to the label that comes first.
+            N predictions; equal scores go to the label that comes first. A free text has no scores.
         """
         if not queries:
             return []
         fitted = self.fit(queries, selections)
+        if self.template.free_text:
+            return self._written(queries, fitted, advance)
         parts = []
         for start in range(0, len(queries), CHUNK):
             chunk = slice(start, start + CHUNK)
@@ -182,6 +204,30 @@ class InferenceEngine:
             np.mean([prediction.label == query.label for prediction, query in zip(predictions, queries, strict=True)])
         )
 
+    def _written(
+        self, queries: Sequence[Query], fitted: Sequence[Selection], advance: Callable[[int], None] | None
+    ) -> list[Prediction]:
+        predictions: list[Prediction] = []
+        for query, selection in zip(queries, fitted, strict=True):
+            prompt = self.template.prompt([self.pool[index] for index in selection.indices], query)
+            (text,) = self.lm.generate(
+                [prompt], max_new_tokens=self.template.answer_tokens, stop=self.template.answer_ends
+            )
+            predictions.append(Prediction(text.strip(), {}, selection))
+            if advance is not None:
+                advance(1)
+        return predictions
+
+    def _target_logprobs(self, queries: Sequence[Query], fitted: Sequence[Selection]) -> Scores:
+        """(N,) mean log-probability of the tokens of each free-text target, nats."""
+        for query in queries:
+            if query.label is None:
+                raise UnknownLabelError(str(query.label), known=("any text",), where="a labelled query")
+        requests = [self._requests(query, chosen)[0] for query, chosen in zip(queries, fitted, strict=True)]
+        results = self.lm.logprobs([prompt for prompt, _ in requests], [completion for _, completion in requests])
+        means: Scores = np.array([result.logprob / result.tokens for result in results])
+        return means
+
     def _score_fitted(self, queries: Sequence[Query], selections: Sequence[Selection]) -> Scores:
         """(N, L) scores in one language-model call, contextual calibration included."""
         if not queries:
@@ -200,7 +246,10 @@ class InferenceEngine:
         return scores
 
     def _requests(self, query: Query, selection: Selection) -> list[Request]:
-        return self._function.requests(self.template, [self.pool[index] for index in selection.indices], query)
+        shown = [self.pool[index] for index in selection.indices]
+        if self.template.free_text:
+            return [(self.template.prompt(shown, query), self.template.completion(str(query.label)))]
+        return self._function.requests(self.template, shown, query)
 
     def _content_free(self, query: Query, text: str) -> Query:
         return replace(query, fields=dict.fromkeys(query.fields, text), label=None)
@@ -208,12 +257,15 @@ class InferenceEngine:
     def _fit_one(self, query: Query, selection: Selection) -> Selection:
         window = self.lm.context_length
         fitted = selection
+        # What a free text may need is kept free; its target must not decide what is shown.
+        reserve = self.template.answer_tokens
         while True:
-            texts = [prompt + completion for prompt, completion in self._requests(query, fitted)]
+            requests = self._requests(query, fitted)
+            texts = [prompt + ("" if reserve else completion) for prompt, completion in requests]
             # A token covers at least one byte, so short texts fit without being counted.
-            if max(len(text.encode()) for text in texts) + 8 <= window:
+            if max(len(text.encode()) for text in texts) + 8 + reserve <= window:
                 return fitted
-            tokens = max(self.lm.count_tokens(texts)) + 1  # one for a beginning-of-text token
+            tokens = max(self.lm.count_tokens(texts)) + 1 + reserve  # one for a beginning-of-text token
             if tokens <= window:
                 return fitted
             if not fitted.indices:

@@ -70,18 +70,21 @@ class PromptTemplate:
 
     Attributes:
         template: One example, such as "Review: {text}\nSentiment:{label}"; `{label}` exactly once.
-        verbalizers: Label to the text that stands for it, with its leading space; not empty, all different.
+        verbalizers: Label to the text that stands for it, with its leading space; all different. Empty only where
+            targets are free text.
         separator: Stands between instruction, demonstrations and query.
         instruction: Stands once before everything; may be empty.
         channel_template: One example with `{label}` before the inputs, for Channel scoring; by default the line that
             holds `{label}` is moved to the front.
+        answer_tokens: Where targets are free text, the longest answer, tokens; 0 where labels are closed.
     """
 
     template: str
-    verbalizers: Mapping[str, str]
+    verbalizers: Mapping[str, str] = field(default_factory=dict)
     separator: str = "\n\n"
     instruction: str = ""
     channel_template: str = ""
+    answer_tokens: int = 0
     _pieces: Pieces = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
@@ -93,19 +96,41 @@ class PromptTemplate:
                 expected="{label} exactly once and at least one input field",
                 remedy="Correct [prompt] template.",
             )
+        object.__setattr__(self, "_pieces", pieces)
+        self._check_verbalizers()
+
+    def _check_verbalizers(self) -> None:
         texts = list(self.verbalizers.values())
+        if self.free_text and texts:
+            raise TemplateError(
+                f"answers are free text of {self.answer_tokens} tokens, and labels are verbalized as {texts}",
+                expected="one of the two",
+                remedy="Remove [prompt] answer_tokens, or [labels].",
+            )
+        if self.free_text:
+            return
         if not texts or "" in texts or len(set(texts)) != len(texts):
             raise TemplateError(
                 f"the labels are verbalized as {texts}",
                 expected="at least one verbalizer, none empty, all different",
                 remedy="Correct [labels].",
             )
-        object.__setattr__(self, "_pieces", pieces)
+
+    @property
+    def free_text(self) -> bool:
+        """Whether targets are free text rather than labels of a closed set."""
+        return self.answer_tokens > 0
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the verbalizers; the L columns of every score matrix."""
+        """The labels, in the order of the verbalizers; the L columns of every score matrix. None for free text."""
         return tuple(self.verbalizers)
+
+    @cached_property
+    def answer_ends(self) -> tuple[str, ...]:
+        """Texts that end a free-text answer: what stands behind `{label}`, and the separator."""
+        behind = self._split[1][0][0] if self._split[1] else ""
+        return tuple(dict.fromkeys(text for text in (behind, self.separator) if text))
 
     @cached_property
     def input_fields(self) -> tuple[str, ...]:
@@ -115,7 +140,8 @@ class PromptTemplate:
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of all that shapes a prompt, hexadecimal."""
-        parts = [self.template, dict(self.verbalizers), self.separator, self.instruction, self.channel_template]
+        parts: list[object] = [self.template, dict(self.verbalizers), self.separator, self.instruction]
+        parts += [self.channel_template, *([self.answer_tokens] if self.free_text else [])]
         return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
     @cached_property
@@ -169,21 +195,23 @@ class PromptTemplate:
                 expected=f"the fields of the template, {list(self.input_fields)}",
                 remedy="Correct the row, [fields] inputs or [prompt] template.",
             )
-        if example.label is not None and example.label not in self.verbalizers:
-            raise UnknownLabelError(example.label, known=self.labels, where="the template")
+        if example.label is not None:
+            self.completion(example.label)
 
     def completion(self, label: str) -> str:
         """Gives the text whose log-probability stands for a label.
 
         Args:
-            label: A label by name.
+            label: A label by name, or a free text.
 
         Returns:
-            Its verbalizer.
+            Its verbalizer; a free text behind a space.
 
         Raises:
             UnknownLabelError: When the label has none.
         """
+        if self.free_text:
+            return f" {label}"
         if label not in self.verbalizers:
             raise UnknownLabelError(label, known=self.labels, where="the template")
         return self.verbalizers[label]

@@ -180,7 +180,7 @@ def test_an_interrupted_training_leaves_nothing(
     assert {path for path in tmp_path.iterdir() if not path.name.startswith(".")} == {out}
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
     shutil.rmtree(tmp_path / ".other-training")
-    train_retriever(mined.parent, POOL, base_encoder=tiny_bert, config=QUICK, out=out)
+    train_retriever(mined, POOL, base_encoder=tiny_bert, config=QUICK, out=out)
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -339,7 +339,7 @@ def test_unusable_mined_files_are_named(tiny_bert: Path, mined: Path, tmp_path: 
     with pytest.raises(DataFileError, match="pool"):
         train_retriever(mined, planted_pool(39), base_encoder=tiny_bert, out=tmp_path / "out")
     (tmp_path / "flat").mkdir()
-    (tmp_path / "flat" / "mining.json").write_bytes((mined.parent / "mining.json").read_bytes())
+    (tmp_path / "flat" / "mining.json").write_bytes((mined / "mining.json").read_bytes())
     flat = MinedQuery(POOL[0], tuple(Candidate(at, POOL[at].uid, -0.5) for at in range(1, 9)))
     append_mined(tmp_path / "flat", [flat])
     with pytest.raises(DataFileError, match="none with a better"):

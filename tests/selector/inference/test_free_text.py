@@ -1,0 +1,101 @@
+"""Tests of targets that are free text: written answers, their scores, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from envs.rewards import EngineScorer
+from policies.mining import score_candidates
+from selector.data.pool import Pool
+from selector.errors import PromptTooLongError, TemplateError, UnknownLabelError, UsageError
+from selector.inference.engine import InferenceEngine
+from selector.prompting.template import PromptTemplate
+from selector.testing import ToyLanguageModel
+from selector.types import Example, Selection
+
+TEMPLATE = PromptTemplate("Q: {text}\nA:{label}", answer_tokens=8)
+POOL = Pool(
+    [
+        Example("a", {"text": "colour of grass"}, "it is green"),
+        Example("b", {"text": "colour of the sky"}, "it is blue"),
+        Example("c", {"text": "taste of salt"}, "salty indeed"),
+    ]
+)
+QUERY = Example("q", {"text": "colour of the sea"}, "it is blue")
+
+
+def make(*, window: int = 200) -> InferenceEngine:
+    return InferenceEngine(ToyLanguageModel(context_length=window), TEMPLATE, POOL)
+
+
+def test_an_answer_is_the_continuation_up_to_the_separator() -> None:
+    """Guards against an answer that runs on into a demonstration of the model's own, or keeps its leading space."""
+    asked: list[dict[str, object]] = []
+
+    class Writer(ToyLanguageModel):
+        def generate(self, prompts, **options):  # type: ignore[no-untyped-def]
+            asked.append({"prompts": prompts, **options})
+            return [" it is blue "]
+
+    engine = InferenceEngine(Writer(), TEMPLATE, POOL)
+    (prediction,) = engine.predict([QUERY], [Selection.of(0, 1)])
+    prompt = "Q: colour of grass\nA: it is green\n\nQ: colour of the sky\nA: it is blue\n\nQ: colour of the sea\nA:"
+    assert asked == [{"prompts": [prompt], "max_new_tokens": 8, "stop": ("\n\n",)}]
+    assert (prediction.label, dict(prediction.scores), prediction.probabilities) == ("it is blue", {}, {})
+    assert engine.accuracy([QUERY], [Selection.of(0, 1)]) == 1.0
+
+
+def test_what_stands_behind_the_label_ends_an_answer() -> None:
+    """Guards templates that close the answer themselves, such as a quoted one."""
+    assert PromptTemplate('{text} -> "{label}"', answer_tokens=4).answer_ends == ('"', "\n\n")
+    assert PromptTemplate("{text}:{label}", separator="\n", answer_tokens=4).answer_ends == ("\n",)
+
+
+def test_the_score_of_a_target_is_the_mean_over_its_tokens() -> None:
+    """Guards against sums, which would prefer demonstrations for queries with short targets, and against label sets."""
+    engine = make()
+    prompt = TEMPLATE.prompt([POOL[1]], QUERY)
+    (score,) = ToyLanguageModel().logprobs([prompt], [" it is blue"])
+    assert engine.gold_logprobs([QUERY], [Selection.of(1)]) == pytest.approx([score.logprob / 3])
+    (mined,) = score_candidates(engine, [QUERY], [[0, 1, 2]])
+    assert mined.candidates[0].uid == "b"
+
+
+def test_the_reward_for_accuracy_is_exact_match() -> None:
+    """Guards the environments against asking for label columns that do not exist."""
+
+    class Copier(ToyLanguageModel):
+        def generate(self, prompts, **options):  # type: ignore[no-untyped-def]
+            return [prompt.rsplit("A:", 2)[1].split("\n")[0] for prompt in prompts]  # the last demonstration's
+
+    scorer = EngineScorer(InferenceEngine(Copier(), TEMPLATE, POOL), [QUERY], kind="accuracy")
+    assert list(scorer.potentials([0, 0], [Selection.of(0, 1), Selection.of(1, 0)])) == [1.0, 0.0]
+
+
+def test_demonstrations_leave_room_for_the_longest_answer() -> None:
+    """Guards against answers cut by the window, and against a target that decides what is shown."""
+    engine = make(window=24)
+    with_target = engine.fit([QUERY], [Selection.of(0, 1, 2)])
+    without = engine.fit([Example("q", QUERY.fields)], [Selection.of(0, 1, 2)])
+    assert with_target == without == [Selection.of(2)]
+    with pytest.raises(PromptTooLongError):
+        make(window=10).fit([QUERY], [Selection.of(0)])
+
+
+def test_what_needs_a_closed_set_is_refused() -> None:
+    """Guards against scores over no label at all, which would be empty rows without a word."""
+    engine = make()
+    with pytest.raises(UsageError, match="free text"):
+        engine.score([QUERY], [Selection.of(0)])
+    with pytest.raises(UsageError, match="free text"):
+        InferenceEngine(ToyLanguageModel(), TEMPLATE, POOL, scoring="channel")
+    with pytest.raises(UnknownLabelError):
+        engine.gold_logprobs([Example("q", QUERY.fields)], [Selection.of(0)])
+    with pytest.raises(TemplateError, match="one of the two"):
+        PromptTemplate("{text}:{label}", {"a": " a"}, answer_tokens=4)
+
+
+def test_a_fingerprint_tells_free_text_from_labels() -> None:
+    """Guards artifacts against use with a template whose answers are of another length."""
+    longer = PromptTemplate("Q: {text}\nA:{label}", answer_tokens=9)
+    assert longer.fingerprint != TEMPLATE.fingerprint
