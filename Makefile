@@ -10,7 +10,7 @@ PACKAGES := selector envs policies
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=2 $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench bench-peers llama-server constraints clean
+.PHONY: help install demo test test-slow lint bench bench-search bench-peers llama-server constraints clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ bench: $(STAMP)  ## Measure the inference engine, and its peers where they are i
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.engine
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.linear
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.killed
+
+bench-search: $(STAMP)  ## Measure how fast and how near the indexes search up to a million vectors; goes on where it stopped
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.search
 
 bench-peers: .venv-peers/.installed  ## Install what the engine is measured against, each in an environment of its own
 

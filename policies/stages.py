@@ -29,8 +29,9 @@ from selector.ordering.named import ORDERERS, build_orderer
 from selector.pipeline import Pipeline
 from selector.progress import SILENT, Progress
 from selector.strategies.dense import NearestSelector
+from selector.strategies.determinantal import DPPSelector
 from selector.strategies.learned import LearnedSelector
-from selector.strategies.named import SEEDED_METHODS, build_selector
+from selector.strategies.named import DPP_OVER, SEEDED_METHODS, build_selector
 from selector.strategies.retriever import RetrieverSelector
 from selector.types import Example
 from selector.workspace import Workspace
@@ -164,7 +165,7 @@ class ComparisonPlan:
     """What is compared.
 
     Attributes:
-        methods: Names, folders of artifacts or retrievers, references; NAME+ORDERER orders what NAME chose.
+        methods: Names, folders of artifacts or retrievers, dpp:FOLDER, references; NAME+ORDERER orders what NAME chose.
         shots: Demonstrations in each prompt.
         seeds: Seeds of the methods with random choices.
         baseline: The method that the others are compared with.
@@ -262,7 +263,13 @@ def compare_methods(
 
 def _display_name(method: str) -> str:
     name, plus, orderer = method.partition("+")
-    return Path(name).name + plus + orderer
+    return _short(name) + plus + orderer
+
+
+def _short(name: str) -> str:
+    """A folder without its parents; dpp:FOLDER stays apart from FOLDER."""
+    folder = name.removeprefix(DPP_OVER)
+    return (DPP_OVER if folder != name else "") + Path(folder).name
 
 
 def _method(workspace: Workspace, spec: str, plan: ComparisonPlan, progress: Progress) -> Method:
@@ -277,7 +284,7 @@ def _method(workspace: Workspace, spec: str, plan: ComparisonPlan, progress: Pro
     built = selector(plan.seeds[0])
     if isinstance(built, LearnedSelector):
         built.check_engine(engine)
-    encoder = built.encoder if isinstance(built, LearnedSelector | NearestSelector) else workspace.encoder
+    encoder = built.encoder if isinstance(built, LearnedSelector | NearestSelector | DPPSelector) else workspace.encoder
     orderer = build_orderer(
         orderer_name,
         engine=engine,
@@ -291,7 +298,7 @@ def _method(workspace: Workspace, spec: str, plan: ComparisonPlan, progress: Pro
     def build(seed: int) -> Pipeline:
         return Pipeline(selector(seed) if seeded else built, engine, orderer=orderer)
 
-    shown = Path(name).name + (plus + orderer_name if plus else "")
+    shown = _short(name) + (plus + orderer_name if plus else "")
     return Method(shown, build, seeded=seeded, orderer=orderer_name)
 
 

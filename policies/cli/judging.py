@@ -33,7 +33,10 @@ def compare(
     out: OutOption,
     methods: Annotated[
         str,
-        typer.Option(help="Comma-separated method names or folders; NAME+ORDERER orders what NAME chose."),
+        typer.Option(
+            help="Comma-separated method names or folders; dpp:FOLDER picks diverse sets with a trained retriever; "
+            "NAME+ORDERER orders what NAME chose."
+        ),
     ] = "random,bm25,nearest,label-vote,logreg",
     shots: ShotsOption = 4,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds for methods with random choices.")] = 3,

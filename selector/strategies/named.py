@@ -13,6 +13,7 @@ from selector.progress import SILENT, Progress
 from selector.retrieval.encoder import TextEncoder
 from selector.strategies.base import Selector
 from selector.strategies.dense import NearestSelector
+from selector.strategies.determinantal import DPPSelector
 from selector.strategies.diverse import MMRSelector
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.lexical import BM25Selector
@@ -22,8 +23,9 @@ from selector.strategies.searched import BestOfKSelector
 from selector.strategies.zero import ZeroShotSelector
 from selector.types import Example
 
-METHODS: Final = ("zero", "random", "bm25", "nearest", "mmr", "best-of-k")
+METHODS: Final = ("zero", "random", "bm25", "nearest", "mmr", "dpp", "best-of-k")
 SEEDED_METHODS: Final = ("random", "best-of-k")
+DPP_OVER: Final = "dpp:"  # and the folder of a retriever
 
 
 def build_selector(
@@ -38,7 +40,8 @@ def build_selector(
     """Builds a selector over the engine's pool.
 
     Args:
-        method: One of `METHODS`, or the folder of a policy artifact or a retriever.
+        method: One of `METHODS`, the folder of a policy artifact or a retriever, or dpp:FOLDER, which picks sets with a
+            retriever.
         engine: The engine; its pool is chosen from.
         encoder: For the methods that compare embeddings.
         dev: For the methods that search on dev queries.
@@ -50,6 +53,7 @@ def build_selector(
 
     Raises:
         UnknownNameError: When the name is neither a method nor such a folder.
+        ArtifactError: When a folder's content is missing or damaged.
     """
     pool = engine.pool
     builders: dict[str, Callable[[], Selector]] = {
@@ -58,13 +62,18 @@ def build_selector(
         "bm25": lambda: BM25Selector(pool),
         "nearest": lambda: NearestSelector(pool, encoder),
         "mmr": lambda: MMRSelector(pool, encoder),
+        "dpp": lambda: DPPSelector(NearestSelector(pool, encoder)),
         "best-of-k": lambda: BestOfKSelector(engine, dev, seed=seed, progress=progress),
     }
     if method in builders:
         return builders[method]()
+    if method.startswith(DPP_OVER):
+        return DPPSelector(RetrieverSelector.load(method.removeprefix(DPP_OVER), pool))
     folder = Path(method)
     if (folder / CARD_FILE).is_file():
         return RetrieverSelector.load(folder, pool)
     if (folder / MANIFEST_FILE).is_file():
         return LearnedSelector.load(folder, pool)
-    raise UnknownNameError("method", method, known=(*METHODS, "the folder of an artifact or a retriever"))
+    raise UnknownNameError(
+        "method", method, known=(*METHODS, f"{DPP_OVER}FOLDER", "the folder of an artifact or a retriever")
+    )

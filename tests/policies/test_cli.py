@@ -87,7 +87,8 @@ def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
     assert run("predict", *query, "--method", "bm25").exit_code == 0
 
     methods = (
-        f"zero,random,bm25,nearest,mmr,best-of-k,{retriever},{artifact},{artifact}+locale,label-vote,logreg,majority"
+        f"zero,random,bm25,nearest,mmr,dpp,dpp:{retriever},best-of-k,{retriever},{artifact},{artifact}+locale,"
+        "label-vote,logreg,majority"
     )
     result = run(
         "compare", *common, "--methods", methods, "--shots", 2, "--seeds", 2, "--out", tmp_path / "out", "--json"
@@ -96,7 +97,7 @@ def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
     results = json.loads(result.stdout)
     assert results == json.loads((tmp_path / "out" / "results.json").read_text())
     assert {row["method"] for row in results["summary"]} == {
-        *("zero", "random", "bm25", "nearest", "mmr", "best-of-k", "epr", "policy", "policy+locale"),
+        *("zero", "random", "bm25", "nearest", "mmr", "dpp", "dpp:epr", "best-of-k", "epr", "policy", "policy+locale"),
         *("label-vote", "logreg", "majority"),
     }
     assert [row["seed"] for row in results["rows"] if row["method"] == "random"] == [0, 1]

@@ -26,6 +26,7 @@ from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
 from selector.strategies.base import Selector
 from selector.strategies.dense import NearestSelector
+from selector.strategies.determinantal import DPPSelector
 from selector.strategies.diverse import MMRSelector, maximal_marginal_relevance
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.lexical import BM25Selector
@@ -78,6 +79,7 @@ BUILDERS: dict[str, Callable[[Pool, Path], Selector]] = {
     "nearest": lambda pool, _: NearestSelector(pool, ToyEncoder()),
     "nearest, labelled": lambda pool, _: NearestSelector(pool, ToyEncoder(), labelled_demonstrations=True),
     "mmr": lambda pool, _: MMRSelector(pool, ToyEncoder(), shortlist=4),
+    "dpp": lambda pool, _: DPPSelector(NearestSelector(pool, ToyEncoder()), shortlist=4),
     "best-of-k": lambda pool, _: BestOfKSelector(engine(pool), planted_examples(4, seed=8, prefix="dev"), sets=3),
     "learned": lambda pool, folder: LearnedSelector.load(folder, pool, force=True, encoder=ToyEncoder()),
 }
@@ -150,7 +152,8 @@ def test_rankings_put_the_most_similar_last() -> None:
     """Guards the order convention, on which no two published code bases agree."""
     pool = planted_pool()
     query = Example("q", {"text": pool[5].fields["text"] + " again"})
-    for selector in (NearestSelector(pool, ToyEncoder()), BM25Selector(pool), MMRSelector(pool, ToyEncoder())):
+    nearest = NearestSelector(pool, ToyEncoder())
+    for selector in (nearest, BM25Selector(pool), MMRSelector(pool, ToyEncoder()), DPPSelector(nearest)):
         selection = selector.select([query], 4)[0]
         assert selection.indices[-1] == 5
         assert list(selection.scores) == sorted(selection.scores)

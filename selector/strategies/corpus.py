@@ -1,0 +1,231 @@
+"""An exported policy that chooses one ordered set of demonstrations for a whole task.
+
+The set is chosen once, greedily by the Q-network, and shown to every query. Neither the learner nor, unless the policy
+reads it, the language model is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import torch
+
+from selector.data.pool import Pool
+from selector.errors import ArtifactMismatchError, UsageError
+from selector.inference.engine import InferenceEngine
+from selector.learned.candidate_set import CandidateSet, build_candidate_set, draw_candidates, embed_task
+from selector.learned.corpus_artifact import CorpusArtifact, read_corpus_artifact
+from selector.learned.corpus_network import CorpusQNetwork
+from selector.learned.corpus_observation import observe_corpus
+from selector.learned.label_uncertainty import LabelUncertainty
+from selector.retrieval.encoder import SentenceEncoder, TextEncoder
+from selector.strategies.base import require_enough
+from selector.strategies.dense import NearestSelector
+from selector.types import Query, Selection
+
+MOST_CANDIDATES = 2000  # of a larger pool this many are drawn: one prompt has no need of a million candidates
+
+
+def greedy_set(
+    network: CorpusQNetwork,
+    candidates: CandidateSet,
+    *,
+    horizon: int,
+    may_stop: bool,
+    excluded: Collection[int] = (),
+    uncertainty: LabelUncertainty | None = None,
+) -> Selection:
+    """Chooses the most valuable valid action until the prompt is full or stopped.
+
+    Args:
+        network: The Q-network.
+        candidates: K candidates.
+        horizon: How many demonstrations to choose at most.
+        may_stop: Whether the network may choose fewer.
+        excluded: Pool positions that may not be chosen.
+        uncertainty: What the language model adds to the observation, where the network reads it.
+
+    Returns:
+        The selection in the order chosen; a score is the value of the choice, in units of reward.
+    """
+    indices = candidates.shortlist.indices
+    places = [place for place, index in enumerate(indices) if index in excluded]
+    chosen: list[int] = []
+    scores: list[float] = []
+    while len(chosen) < min(horizon, len(indices) - len(places)):
+        shown = Selection.of(*(indices[place] for place in chosen))
+        columns = None if uncertainty is None else uncertainty.columns([shown])[0]
+        state = observe_corpus(
+            candidates, chosen, horizon=horizon, may_stop=may_stop, excluded=places, uncertainty=columns
+        )
+        batch = {name: torch.from_numpy(array)[None] for name, array in state.items()}
+        with torch.inference_mode():
+            values = network(batch)[0][0].masked_fill(batch["mask"][0] == 0, -torch.inf)
+        action = int(values.argmax())
+        if action == len(indices):
+            break
+        chosen.append(action)
+        scores.append(float(values[action]))
+    return Selection(tuple(indices[place] for place in chosen), tuple(scores))
+
+
+class CorpusSelector:
+    """Shows every query the set that an exported policy chooses.
+
+    From the pool it was trained on the policy chooses among the candidates it was trained with; from any other pool,
+    among all members. A query that is a member of the set, or duplicates one, gets the set that the policy chooses
+    without that member.
+
+    Args:
+        artifact: The policy.
+        pool: The pool to choose from.
+        encoder: Embeds demonstrations; that of the artifact.
+        engine: The engine, where the policy reads the language model.
+        task_queries: Queries, labelled or not, of a task that the policy was not trained on; else the training task's
+            stand for the task.
+
+    Raises:
+        UsageError: When the policy reads the language model and there is no engine.
+    """
+
+    def __init__(
+        self,
+        artifact: CorpusArtifact,
+        pool: Pool,
+        encoder: TextEncoder,
+        *,
+        engine: InferenceEngine | None = None,
+        task_queries: Sequence[Query] = (),
+    ) -> None:
+        if artifact.asks_language_model and engine is None:
+            raise UsageError(
+                "the policy reads the language model, and there is none",
+                expected="an engine",
+                remedy="Pass engine=..., or train a policy without lm_features (--lm-features).",
+            )
+        self.artifact = artifact
+        self.encoder = encoder
+        self._pool = pool
+        self._engine = engine if artifact.asks_language_model else None
+        queries = encoder.for_queries() if isinstance(encoder, SentenceEncoder) else encoder
+        self._task = embed_task(task_queries, queries) if task_queries else artifact.network.task.numpy()
+        labelled = artifact.manifest.labelled_demonstrations
+        self._nearest = NearestSelector(pool, encoder, labelled_demonstrations=labelled)
+        self._described: dict[tuple[int, ...], tuple[CandidateSet, LabelUncertainty | None]] = {}
+        self._chosen: dict[tuple[int, frozenset[int]], Selection] = {}
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        pool: Pool,
+        *,
+        force: bool = False,
+        encoder: TextEncoder | None = None,
+        engine: Callable[[], InferenceEngine] | None = None,
+        task_queries: Sequence[Query] = (),
+    ) -> CorpusSelector:
+        """Loads an artifact.
+
+        Args:
+            folder: A folder written by `shotsmith export`.
+            pool: The pool to choose from.
+            force: Whether a pool or encoder other than the artifact's is taken.
+            encoder: An encoder that is loaded already; by default the artifact's own is.
+            engine: Gives the engine; called only where the policy reads the language model.
+            task_queries: Queries of a task that the policy was not trained on; see the class.
+
+        Returns:
+            The selector.
+
+        Raises:
+            ArtifactError: When the artifact is missing, damaged, of another version or of another kind.
+            ArtifactMismatchError: When pool or encoder differ from the artifact's and `force` is off.
+            ModelLoadError: When its encoder cannot be loaded.
+            UsageError: When the policy reads the language model and there is no engine.
+        """
+        artifact = read_corpus_artifact(folder)
+        if not force:
+            remedy = "Pass force=True (--force) to choose from the changed pool."
+            _same("pool", artifact, pool.fingerprint, remedy)
+        encoder = encoder or SentenceEncoder.load(artifact.encoder_source)
+        if not force:
+            _same("encoder", artifact, encoder.fingerprint, "Use the encoder that the policy was trained with.")
+        asked = engine() if engine is not None and artifact.asks_language_model else None
+        return cls(artifact, pool, encoder, engine=asked, task_queries=task_queries)
+
+    def check_engine(self, engine: InferenceEngine, *, force: bool = False) -> None:
+        """Makes sure that answers come from the template and language model that the policy was trained for.
+
+        Args:
+            engine: The engine that will answer.
+            force: Whether others are taken.
+
+        Raises:
+            ArtifactMismatchError: When they differ and `force` is off.
+        """
+        if not force:
+            remedy = "Use the task it was trained on, or pass --force."
+            _same("template", self.artifact, engine.template.fingerprint, remedy)
+            _same("language model", self.artifact, engine.lm.fingerprint, remedy)
+
+    def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
+        """Gives every query the one set of up to k; see `Selector.select`.
+
+        Args:
+            queries: N queries.
+            k: Demonstrations for each; may differ from what the policy was trained for.
+
+        Returns:
+            N selections; fewer than k demonstrations where the policy may stop and does.
+
+        Raises:
+            TooFewExamplesError: When the pool without a query and its duplicates holds fewer than k.
+        """
+        for query in queries:
+            require_enough(self._pool, query, k)
+        return [self._for_query(query, k) for query in queries]
+
+    def _for_query(self, query: Query, k: int) -> Selection:
+        own = self._pool.duplicates_of(query)
+        if len(self._pool) - len(own) < len(self._positions(k, own)):
+            return self._set(k, own)
+        shared = self._set(k, frozenset())
+        return self._set(k, own) if own & set(shared.indices) else shared
+
+    def _set(self, k: int, excluded: frozenset[int]) -> Selection:
+        if (k, excluded) not in self._chosen:
+            candidates, uncertainty = self._candidates(self._positions(k, excluded))
+            self._chosen[k, excluded] = greedy_set(
+                self.artifact.network,
+                candidates,
+                horizon=k,
+                may_stop=self.artifact.manifest.may_stop,
+                excluded=excluded,
+                uncertainty=uncertainty,
+            )
+        return self._chosen[k, excluded]
+
+    def _positions(self, k: int, excluded: frozenset[int]) -> tuple[int, ...]:
+        """The candidates of training where they still stand for what they were and suffice; else of the whole pool."""
+        manifest = self.artifact.manifest
+        if manifest.fingerprints.get("pool") == self._pool.fingerprint:
+            left = [position for position in manifest.candidates if position not in excluded]
+            if len(left) >= max(k, 1):
+                return manifest.candidates
+        drawn = draw_candidates(self._pool, max(MOST_CANDIDATES, k + len(excluded)), seed=0)
+        return tuple(drawn)
+
+    def _candidates(self, positions: tuple[int, ...]) -> tuple[CandidateSet, LabelUncertainty | None]:
+        if positions not in self._described:
+            made = build_candidate_set(self._pool, self._nearest.rows, self._task, positions)
+            reader = None if self._engine is None else LabelUncertainty(self._engine, made.shortlist.indices)
+            self._described[positions] = made, reader
+        return self._described[positions]
+
+
+def _same(part: str, artifact: CorpusArtifact, present: str, remedy: str) -> None:
+    wanted = artifact.manifest.fingerprints.get(part, "")
+    if wanted != present:
+        raise ArtifactMismatchError(part=part, artifact=wanted, present=present, remedy=remedy)

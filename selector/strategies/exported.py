@@ -1,0 +1,39 @@
+"""From the folder of an exported policy of any kind to its selector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from selector.data.pool import Pool
+from selector.inference.engine import InferenceEngine
+from selector.learned.artifact import PER_QUERY, read_manifest
+from selector.strategies.corpus import CorpusSelector
+from selector.strategies.learned import LearnedSelector
+
+ExportedSelector = LearnedSelector | CorpusSelector
+
+
+def load_policy(
+    folder: Path | str, pool: Pool, *, force: bool = False, engine: Callable[[], InferenceEngine] | None = None
+) -> ExportedSelector:
+    """Loads an artifact of any kind.
+
+    Args:
+        folder: A folder written by `shotsmith export`.
+        pool: The pool to choose from.
+        force: Whether a pool or encoder other than the artifact's is taken.
+        engine: Gives the engine; called only where the policy reads the language model.
+
+    Returns:
+        The selector.
+
+    Raises:
+        ArtifactError: When the artifact is missing, damaged or of another version.
+        ArtifactMismatchError: When pool or encoder differ from the artifact's and `force` is off.
+        ModelLoadError: When its encoder cannot be loaded.
+        UsageError: When the policy reads the language model and there is no engine.
+    """
+    if read_manifest(Path(folder)).kind == PER_QUERY:
+        return LearnedSelector.load(folder, pool, force=force)
+    return CorpusSelector.load(folder, pool, force=force, engine=engine)
