@@ -19,7 +19,7 @@ import typer
 
 from policies.mining import MiningConfig
 from policies.retriever_config import RetrieverTrainingConfig
-from policies.stages import mine_candidates, train_retriever_on
+from policies.stages import RECALL, mine_candidates, train_retriever_on
 from selector.data.task import Task
 from selector.evaluation.references import reference_answers, vote_of
 from selector.pipeline import Pipeline
@@ -34,7 +34,10 @@ from selector.workspace import Workspace
 HERE = Path(__file__).parent
 TASKS = ("trec6", "sst2", "agnews", "subj", "cr", "emotion", "snli", "banking77")
 SHOTS = 8
-VARIANTS: dict[str, dict[str, Any]] = {"epr": {}, "epr, mined queries only": {"unscored": 0}, "epr, labels only": {}}
+LONGEST = 64  # tokens of a text that the retriever reads
+# What else is trained, to tell where a gain comes from; judged by the vote of the labels it retrieves.
+ABLATIONS: dict[str, dict[str, Any]] = {"epr, mined queries only": {"unscored": 0}, "epr, labels only": {}}
+REFERENCES = ("label-vote", "logreg", "majority")
 
 
 class Study:
@@ -43,22 +46,26 @@ class Study:
     Args:
         name: The task.
         seed: Of splits, mining and training.
+        limit: Answer this many test queries at most.
         work: Where mined lists and retrievers are kept.
         out: Where the result goes.
     """
 
-    def __init__(self, name: str, seed: int, *, work: Path, out: Path) -> None:
+    def __init__(self, name: str, seed: int, *, limit: int | None, work: Path, out: Path) -> None:
         self.workspace = Workspace(Task.load(HERE / "tasks" / f"{name}.toml", seed=seed))
         self.seed = seed
         self.work = work / f"{name}-{seed}"
         self.path = out / f"{name}-{seed}.json"
         task = self.workspace.task
+        self.queries = task.test[:limit]
+        self.free_text = task.template.free_text
+        self._retrievers: dict[str, RetrieverSelector] = {}
         self.result: dict[str, Any] = {
             "task": name,
             "seed": seed,
             "shots": SHOTS,
             "pool": len(task.pool),
-            "gold": [query.label for query in task.test],
+            "gold": [query.label for query in self.queries],
             "cost": {},
             "metrics": {},
             "answers": {},
@@ -66,14 +73,20 @@ class Study:
         if self.path.is_file():
             self.result |= json.loads(self.path.read_text(encoding="utf-8"))
 
-    def run(self, mining: MiningConfig) -> None:
+    def run(self, mining: MiningConfig, *, ablations: bool) -> None:
         """Does what is not done yet, the cheap things first."""
         task = self.workspace.task
         mined = self.work / "mined"
-        self._once("mining", lambda: mine_candidates(self.workspace, mined, config=mining, progress=RichProgress()))
-        for variant in VARIANTS:
-            self._train(variant, [] if variant == "epr, labels only" else [mined])
-        for reference in ("label-vote", "logreg", "majority"):
+        recall = ("nearest", "bm25-output") if self.free_text else RECALL
+        self._once(
+            "mining",
+            lambda: mine_candidates(self.workspace, mined, config=mining, recall=recall, progress=RichProgress()),
+        )
+        self._train("epr", [mined])
+        if ablations and not self.free_text:
+            for variant in ABLATIONS:
+                self._train(variant, [] if variant == "epr, labels only" else [mined])
+        for reference in () if self.free_text else REFERENCES:
             self._answer(reference, lambda name=reference: self._refer(name))  # type: ignore[misc]
         selectors: dict[str, Callable[[], Selector]] = {
             "epr": lambda: self._retriever("epr"),
@@ -86,33 +99,37 @@ class Study:
 
     def _train(self, variant: str, mined: Sequence[Path]) -> None:
         folder = self._folder(variant)
-        config = RetrieverTrainingConfig(seed=self.seed, **VARIANTS[variant])
+        config = RetrieverTrainingConfig(seed=self.seed, max_seq_length=LONGEST, **ABLATIONS.get(variant, {}))
         self._once(
             f"training {variant}",
             lambda: train_retriever_on(self.workspace, mined, folder, config=config, progress=RichProgress()),
         )
         self.result["metrics"][variant] = dict(read_retriever_card(folder).metrics)
-        self._answer(f"{variant}: label vote", lambda: self._vote(self._retriever(variant)))
+        if not self.free_text:
+            self._answer(f"{variant}: label vote", lambda: self._vote(self._retriever(variant)))
 
     def _folder(self, variant: str) -> Path:
         return self.work / variant.replace(", ", "-").replace(" ", "-")
 
     def _retriever(self, variant: str) -> RetrieverSelector:
-        return RetrieverSelector.load(self._folder(variant), self.workspace.task.pool)
+        if variant not in self._retrievers:  # its pool is embedded once
+            folder = self._folder(variant)
+            self._retrievers[variant] = RetrieverSelector.load(folder, self.workspace.task.pool)
+        return self._retrievers[variant]
 
     def _vote(self, selector: Selector) -> list[str]:
         task = self.workspace.task
-        return [vote_of(selection, task.pool) for selection in selector.select(task.test, SHOTS)]
+        return [vote_of(selection, task.pool) for selection in selector.select(self.queries, SHOTS)]
 
     def _ask(self, selector: Selector) -> list[str]:
         task = self.workspace.task
-        with RichProgress().track(f"{task.name} {self.seed}: {type(selector).__name__}", len(task.test)) as advance:
-            predictions = Pipeline(selector, self.workspace.engine).predict(task.test, SHOTS, advance=advance)
+        with RichProgress().track(f"{task.name} {self.seed}: {type(selector).__name__}", len(self.queries)) as advance:
+            predictions = Pipeline(selector, self.workspace.engine).predict(self.queries, SHOTS, advance=advance)
         return [prediction.label for prediction in predictions]
 
     def _refer(self, name: str) -> list[str]:
-        task = self.workspace.task
-        return reference_answers(name, pool=task.pool, encoder=self.workspace.encoder, queries=task.test, shots=SHOTS)
+        pool, encoder = self.workspace.task.pool, self.workspace.encoder
+        return reference_answers(name, pool=pool, encoder=encoder, queries=self.queries, shots=SHOTS)
 
     def _answer(self, name: str, answer: Callable[[], list[str]]) -> None:
         if name not in self.result["answers"]:
@@ -142,16 +159,16 @@ def main(
     *,
     tasks: Annotated[str, typer.Option(help="Names of tasks.")] = ",".join(TASKS),
     seeds: Annotated[str, typer.Option(help="Seeds of splits, mining and training.")] = "0,1,2",
-    queries: Annotated[int, typer.Option(help="Members of the pool that are mined.")] = 300,
-    candidates: Annotated[int, typer.Option(help="Candidates of each.")] = 12,
+    limit: Annotated[int | None, typer.Option(help="Answer this many test queries at most.")] = None,
+    ablations: Annotated[bool, typer.Option(help="Train without labels and without the language model too.")] = False,
     work: Annotated[Path, typer.Option(help="Where mined lists and retrievers are kept.")] = HERE / ".work" / "epr",
     out: Annotated[Path, typer.Option(help="Where the results go.")] = HERE / "results" / "epr",
 ) -> None:
     """Runs the study, all tasks with the first seed first."""
     for seed in map(int, seeds.split(",")):
         for name in tasks.split(","):
-            mining = MiningConfig(candidates=candidates, query_limit=queries, seed=seed)
-            Study(name, seed, work=work, out=out).run(mining)
+            study = Study(name, seed, limit=limit, work=work, out=out)
+            study.run(MiningConfig(seed=seed), ablations=ablations)
 
 
 if __name__ == "__main__":

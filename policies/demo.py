@@ -139,7 +139,7 @@ def _learn(
     mining_tokens = (engine.lm.usage - before).tokens
     with _stage(console, "train the retriever on what was mined"):
         if not (retriever / CARD_FILE).is_file():
-            training = RetrieverTrainingConfig(epochs=config.retriever_epochs, seed=config.seed)
+            training = RetrieverTrainingConfig(epochs=config.retriever_epochs, unscored=0, seed=config.seed)
             train_retriever_on(workspace, mined, retriever, config=training, progress=progress)
     before = engine.lm.usage
     with _stage(console, "train the policy by reinforcement learning, and export it"):

@@ -169,10 +169,11 @@ def _fit(
 
     form = labelled_text if config.labelled_demonstrations else input_text
     classes: dict[Any, int] = {label: number for number, label in enumerate(closed)}
+    queries = [*material.scored, *material.unscored]
     planned = plan_batches(
-        [*material.scored, *material.unscored],
+        queries,
         pool,
-        epochs=config.epochs,
+        epochs=config.epochs_for(len(queries)),
         batch_size=config.batch_size,
         negatives=config.hard_negatives,
         seed=config.seed,

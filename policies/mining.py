@@ -31,15 +31,16 @@ class MiningConfig:
 
     Attributes:
         candidates: L, how many are scored for each query; at least 2.
-        query_limit: Mine this many queries at most; a later run with a higher limit goes on where this one ended.
+        query_limit: Mine this many queries at most, None all of them; a later run with a higher limit goes on where
+            this one ended.
         context: How many demonstrations stand before each candidate when it is scored (set-conditioned scoring, as in
             Se2): those that recall ranks behind the L candidates, the same before all of them. 0 scores one-shot.
         storage: "jsonl" appends lines to one file; "parquet" adds a file with every call of the language model.
         seed: Seeds the order in which queries are mined, so that any number of them is a fair sample.
     """
 
-    candidates: int = 20
-    query_limit: int | None = None
+    candidates: int = 8
+    query_limit: int | None = 100
     context: int = 0
     storage: str = "jsonl"
     seed: int = 0

@@ -6,7 +6,7 @@ knows texts, pools or trainers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,47 @@ def distillation_loss(similarities: Tensor, teacher: Tensor) -> Tensor:
     return nn.functional.kl_div(
         similarities.log_softmax(dim=1), teacher.softmax(dim=1), reduction="batchmean", log_target=False
     )
+
+
+def embedded_columns(model: Any, columns: Iterable[dict[str, Any]]) -> list[Tensor]:
+    """Embeds the columns of a batch, texts of like length together: a column is as long as its longest text.
+
+    Args:
+        model: The sentence-transformers model.
+        columns: C columns of B tokenised texts, padded on the right. Columns that are routed to different encoders are
+            embedded one by one.
+
+    Returns:
+        C tensors (B, D).
+    """
+    given = [dict(column) for column in columns]
+    padded = [
+        {name for name, value in column.items() if isinstance(value, Tensor) and value.ndim == 2} for column in given
+    ]
+    shared = [{name: value for name, value in column.items() if name not in padded[0]} for column in given]
+    if "attention_mask" not in padded[0] or any(one != padded[0] for one in padded) or not _alike(shared):
+        return [model(column)["sentence_embedding"] for column in given]
+    masks = [column["attention_mask"] for column in given]
+    lengths = torch.cat([mask.sum(dim=1) for mask in masks])
+    longest = max(mask.shape[1] for mask in masks)
+    together = {
+        name: torch.cat([nn.functional.pad(column[name], (0, longest - column[name].shape[1])) for column in given])
+        for name in padded[0]
+    }
+    order = lengths.argsort(stable=True)
+    parts = []
+    for chosen in order.split(len(masks[0])):
+        width = int(lengths[chosen].max())
+        texts = {name: value[chosen, :width] for name, value in together.items()}
+        parts.append(model({**shared[0], **texts})["sentence_embedding"])
+    back = order.argsort()
+    return list(torch.cat(parts)[back].split(len(masks[0])))
+
+
+def _alike(columns: Sequence[dict[str, Any]]) -> bool:
+    """Whether what stands beside the texts is plain and the same for all columns: then nothing is routed by it."""
+    plain = all(isinstance(value, str | int | bool | None) for column in columns for value in column.values())
+    return plain and all(column == columns[0] for column in columns)
 
 
 @dataclass(frozen=True)
@@ -92,9 +133,7 @@ class RetrieverLoss(nn.Module):
         Returns:
             A scalar, nats.
         """
-        columns = [
-            nn.functional.normalize(self.model(features)["sentence_embedding"], dim=1) for features in sentence_features
-        ]
+        columns = [nn.functional.normalize(rows, dim=1) for rows in embedded_columns(self.model, sentence_features)]
         queries, candidates = columns[0], torch.stack(columns[1:], dim=1)  # (B, D), (B, C, D)
         return self.of_embeddings(queries, candidates, labels)
 

@@ -370,6 +370,12 @@ def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
         RetrieverTrainingConfig(**wrong)  # type: ignore[arg-type]
 
 
+def test_the_default_amount_of_training_does_not_depend_on_the_pool() -> None:
+    """Guards the time of a training: few queries are passed over several times, many once, and a setting is kept."""
+    assert [RetrieverTrainingConfig().epochs_for(queries) for queries in (0, 100, 1000, 50_000)] == [1000, 10, 1, 1]
+    assert RetrieverTrainingConfig(epochs=3).epochs_for(50_000) == 3
+
+
 def test_the_label_vote_breaks_ties_for_the_nearest() -> None:
     """Guards a vote that depends on the order of labels."""
     pool = Pool(planted_examples(2))

@@ -1,0 +1,190 @@
+"""Writes the tables of the EPR study into docs/results.md: accuracies, paired differences, cost.
+
+python -m benchmarks.epr_tables
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.epr_study import TASKS
+from selector.evaluation.statistics import PairedDifference, Values, paired_bootstrap
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "results.md"
+RESULTS = HERE / "results" / "epr"
+BEGIN, END = "<!-- epr: begin -->\n", "<!-- epr: end -->"
+ASKING = ("random", "bm25", "nearest", "epr")
+LM_FREE = ("majority", "label-vote", "logreg", "epr: label vote")
+OPTIONAL = ("epr, labels only: label vote", "epr, mined queries only: label vote")
+Study = dict[str, Any]
+
+
+def read_studies(folder: Path = RESULTS) -> dict[str, list[Study]]:
+    """Reads the finished studies.
+
+    Args:
+        folder: Where `benchmarks.epr_study` has written them.
+
+    Returns:
+        Task to its studies, by seed; those whose last method has not answered yet are left out.
+    """
+    found: defaultdict[str, list[Study]] = defaultdict(list)
+    for file in sorted(folder.glob("*.json")):
+        study = json.loads(file.read_text(encoding="utf-8"))
+        if "random" in study["answers"]:
+            found[study["task"]].append(study)
+    return dict(found)
+
+
+def correctness(studies: Sequence[Study], method: str) -> Values:
+    """Puts the outcomes of all seeds into one row.
+
+    Args:
+        studies: Of one task.
+        method: As it stands in the studies.
+
+    Returns:
+        (N,) of 0 and 1; empty where a study lacks the method.
+    """
+    if any(method not in study["answers"] for study in studies):
+        return np.zeros(0)
+    return np.array(
+        [
+            float(answer == gold)
+            for study in studies
+            for answer, gold in zip(study["answers"][method], study["gold"], strict=True)
+        ]
+    )
+
+
+def accuracy_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
+    """Lays out the accuracies.
+
+    Args:
+        found: Task to studies.
+
+    Returns:
+        Lines of Markdown.
+    """
+    methods = [*ASKING, *LM_FREE]
+    methods += [name for name in OPTIONAL if all(len(correctness(found[task], name)) for task in found)]
+    lines = [f"| task | seeds x queries | {' | '.join(methods)} |", "|---" * (len(methods) + 2) + "|"]
+    columns: defaultdict[str, list[float]] = defaultdict(list)
+    for task, studies in found.items():
+        for name in methods:
+            columns[name].append(float(correctness(studies, name).mean()))
+        cells = " | ".join(f"{100 * columns[name][-1]:.1f}" for name in methods)
+        lines.append(f"| {task} | {len(studies)} x {len(studies[0]['gold'])} | {cells} |")
+    means = " | ".join(f"**{100 * np.mean(columns[name]):.1f}**" for name in methods)
+    return [*lines, f"| **mean** | | {means} |", ""]
+
+
+def difference_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
+    """Lays out what EPR gains over each of the others.
+
+    Args:
+        found: Task to studies.
+
+    Returns:
+        Lines of Markdown.
+    """
+    rivals = [name for name in (*ASKING, *LM_FREE) if name not in ("epr", "majority")]
+    lines = [f"| task | {' | '.join(f'epr - {name}' for name in rivals)} |", "|---" * (len(rivals) + 1) + "|"]
+    everything: defaultdict[str, list[Values]] = defaultdict(list)
+    for task, studies in found.items():
+        cells = []
+        for name in rivals:
+            own, other = correctness(studies, "epr"), correctness(studies, name)
+            everything[name].append(own - other)
+            cells.append(shown(paired_bootstrap(own, other)))
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    pooled = []
+    for name in rivals:
+        differences = np.concatenate(everything[name])
+        pooled.append(shown(paired_bootstrap(differences, np.zeros_like(differences))))
+    return [*lines, f"| **all queries** | {' | '.join(pooled)} |", ""]
+
+
+def cost_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
+    """Lays out what mining, training and answering cost.
+
+    Args:
+        found: Task to studies.
+
+    Returns:
+        Lines of Markdown.
+    """
+    lines = [
+        "| task | mining: LM tokens | computed | minutes | training: minutes | answering: LM tokens | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for task, studies in found.items():
+
+        def mean(stage: str, what: str, of: Sequence[Study] = studies) -> float:
+            return float(np.mean([study["cost"][stage][what] for study in of]))
+
+        lines.append(
+            f"| {task} | {mean('mining', 'tokens'):,.0f} | {mean('mining', 'tokens_computed'):,.0f} "
+            f"| {mean('mining', 'seconds') / 60:.1f} | {mean('training epr', 'seconds') / 60:.1f} "
+            f"| {mean('answering epr', 'tokens'):,.0f} | {mean('answering epr', 'seconds') / 60:.1f} |"
+        )
+    return [*lines, ""]
+
+
+def free_text_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
+    """Lays out exact match where targets are free text.
+
+    Args:
+        found: Task to studies.
+
+    Returns:
+        Lines of Markdown.
+    """
+    lines = ["| task | seeds x queries | random | bm25 | nearest | epr | epr - bm25 | epr - random |", "|---" * 8 + "|"]
+    for task, studies in found.items():
+        rows = {name: correctness(studies, name) for name in ASKING}
+        cells = [f"{100 * rows[name].mean():.1f}" for name in ASKING]
+        cells += [shown(paired_bootstrap(rows["epr"], rows[name])) for name in ("bm25", "random")]
+        lines.append(f"| {task} | {len(studies)} x {len(studies[0]['gold'])} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def shown(difference: PairedDifference) -> str:
+    """Writes a difference in points.
+
+    Args:
+        difference: Of shares.
+
+    Returns:
+        Estimate and interval.
+    """
+    return f"{100 * difference.delta:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
+
+
+def page() -> str:
+    """Puts the tables into the page.
+
+    Returns:
+        The whole page with a new section between the two marks.
+    """
+    found = read_studies()
+    labelled = {task: found[task] for task in TASKS if task in found}
+    written = {task: studies for task, studies in found.items() if task not in TASKS}
+    lines = ["Accuracy, %, over all seeds and queries:", "", *accuracy_table(labelled)]
+    lines += ["Paired differences in points with 95 % intervals:", "", *difference_table(labelled)]
+    lines += ["Cost of one seed:", "", *cost_table(found)]
+    if written:
+        lines += ["Exact match, %, where the answer is written token by token:", "", *free_text_table(written)]
+    head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    return head + BEGIN + "\n".join(lines) + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,73 @@
+"""Tests of the EPR study: its tables say what the result files hold, and a stopped study goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import epr_study, epr_tables
+from benchmarks.epr_study import Study
+from policies.mining import MiningConfig
+from selector.data.task import Task
+
+
+def study(task: str, seed: int, right: dict[str, int], *, queries: int = 10) -> dict[str, Any]:
+    gold = ["yes"] * queries
+    answers = {name: ["yes"] * count + ["no"] * (queries - count) for name, count in right.items()}
+    cost = {
+        stage: {"seconds": 60.0, "tokens": 100, "tokens_computed": 50}
+        for stage in ("mining", "training epr", "answering epr")
+    }
+    return {"task": task, "seed": seed, "shots": 8, "pool": 20, "gold": gold, "answers": answers, "cost": cost}
+
+
+RIGHT = {"random": 2, "bm25": 4, "nearest": 5, "epr": 9, "majority": 5, "label-vote": 6, "logreg": 7}
+RIGHT["epr: label vote"] = 8
+
+
+def test_tables_hold_means_over_seeds_and_paired_differences() -> None:
+    """Guards means over the wrong axis, and differences of the wrong sign or pairing."""
+    found = {"trec6": [study("trec6", 0, RIGHT), study("trec6", 1, RIGHT | {"epr": 7, "bm25": 6})]}
+    found["sst2"] = [study("sst2", 0, RIGHT | {"epr": 10})]
+    table = epr_tables.accuracy_table(found)
+    assert table[0].split(" | ")[:6] == ["| task", "seeds x queries", "random", "bm25", "nearest", "epr"]
+    assert table[2].startswith("| trec6 | 2 x 10 | 20.0 | 50.0 | 50.0 | 80.0 | 50.0 | 60.0 | 70.0 | 80.0 |")
+    assert table[4].startswith("| **mean** | | **20.0** | **45.0** | **50.0** | **90.0** |")
+    differences = epr_tables.difference_table(found)
+    assert "| trec6 | +60.0 [" in differences[2]
+    assert differences[4].startswith("| **all queries** | +66.7 [")
+    assert epr_tables.cost_table(found)[2] == "| trec6 | 100 | 50 | 1.0 | 1.0 | 100 | 1.0 |"
+
+
+def test_an_unfinished_study_is_left_out(tmp_path: Path) -> None:
+    """Guards a table over methods that have answered different queries."""
+    whole = study("trec6", 0, RIGHT)
+    half = study("trec6", 1, {name: count for name, count in RIGHT.items() if name != "random"})
+    for one in (whole, half):
+        (tmp_path / f"{one['task']}-{one['seed']}.json").write_text(epr_study.json.dumps(one))
+    assert epr_tables.read_studies(tmp_path) == {"trec6": [whole]}
+
+
+def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against asking again what is in the result file, and against losing a stage that was done."""
+    task = Task.load("rotten-tomatoes")
+    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    done: list[str] = []
+    places = {"work": tmp_path / "work", "out": tmp_path / "out"}
+    first = Study("rotten-tomatoes", 0, limit=3, **places)
+    first._answer("majority", lambda: done.append("majority") or ["fresh"] * 3)
+    again = Study("rotten-tomatoes", 0, limit=3, **places)
+    again._answer("majority", lambda: done.append("majority again") or ["fresh"] * 3)
+    monkeypatch.setattr(epr_study, "mine_candidates", lambda *_, **__: pytest.fail("mined again"))
+    again.result["cost"]["mining"] = {}
+    monkeypatch.setattr(Study, "_train", lambda *_: None)
+    monkeypatch.setattr(Study, "_answer", lambda self, name, _: done.append(name))
+    again.run(MiningConfig(), ablations=False)
+    assert done == ["majority", *epr_study.REFERENCES, "epr", "nearest", "bm25", "random"]
+
+
+def test_the_documentation_shows_the_result_files() -> None:
+    """Guards against numbers in the documentation that no result file holds."""
+    assert epr_tables.page() == epr_tables.PAGE.read_text(encoding="utf-8")
