@@ -33,10 +33,12 @@ lint: $(STAMP)  ## Check style, format, types, the layout rule and docstrings ag
 	$(BIN)/lint-imports
 	$(BIN)/pydoclint --quiet $(PACKAGES)
 
-bench: $(STAMP)  ## Measure the inference engine, and its peers where they are installed; results go to benchmarks/results/
+bench: $(STAMP)  ## Measure the inference engine, and its peers where installed; writes benchmarks/results/ and docs/engine.md
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.engine
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.linear
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.breakdown
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.killed
+	$(BIN)/python -m benchmarks.figures
 
 bench-search: $(STAMP)  ## Measure how fast and how near the indexes search up to a million vectors; goes on where it stopped
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.search

@@ -18,7 +18,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import described, gemm_peak, watched_memory
+from benchmarks.fresh import measured_afresh
+from benchmarks.machine import described, gemm_peak
 from benchmarks.peers import installed_peers, peer_rate
 from benchmarks.plain import every_label_seconds, first_token_seconds
 from benchmarks.workloads import SHOTS, WORKLOADS, Call, Corpus, trec_corpus
@@ -59,7 +60,7 @@ def measured(
     for _ in range(runs):
         done.append(one_run(lm, engine, calls))
         peaks.append(gemm_peak(lm._model.dtype))
-    seconds, computed, memory = sorted(done)[runs // 2]
+    seconds, computed = sorted(done)[runs // 2]
     sustained, fastest = (max(values) for values in zip(*peaks, strict=True))
     unique = sum(len(tree.tokens) for tree in trees)
     reads = sum(len(set(tree.read_at.tolist())) for tree in trees)
@@ -74,7 +75,6 @@ def measured(
         "computed_tokens_per_second": computed / seconds,
         "logical_tokens_per_second": logical / seconds,
         "duplicates_avoided": (logical - computed) / (logical - unique) if logical > unique else 1.0,
-        "peak_memory_mib": memory / 2**20,
         "gemm_gflops": sustained / 1e9,
         "gemm_gflops_fastest_product": fastest / 1e9,
         "gemm_share": computed * body / seconds / sustained,
@@ -83,16 +83,13 @@ def measured(
     }
 
 
-def one_run(lm: HuggingFaceLanguageModel, engine: InferenceEngine, calls: list[Call]) -> tuple[float, int, int]:
-    """Seconds, tokens computed and bytes above the level at the start, of one run from nothing."""
+def one_run(lm: HuggingFaceLanguageModel, engine: InferenceEngine, calls: list[Call]) -> tuple[float, int]:
+    """Seconds and tokens computed of one run from nothing."""
     lm._scores.forget()
-    before = lm.usage
-    with watched_memory() as memory:
-        start = time.perf_counter()
-        for call in calls:
-            engine.score(call.queries, call.selections)
-        seconds = time.perf_counter() - start
-    return seconds, (lm.usage - before).tokens_computed, memory[0]
+    before, start = lm.usage, time.perf_counter()
+    for call in calls:
+        engine.score(call.queries, call.selections)
+    return time.perf_counter() - start, (lm.usage - before).tokens_computed
 
 
 def compared(
@@ -136,6 +133,7 @@ def main(
             continue
         calls = build(corpus)
         rates: dict[str, Any] = {"engine": measured(lm, engine, calls, runs=runs)}
+        rates["memory"] = measured_afresh(name)  # here, memory of earlier workloads would hide that of later ones
         rates["others"] = compared(lm, engine, calls, sample=sample)
         if name[0] in "ab":
             for peer in installed_peers():
@@ -157,19 +155,19 @@ def kept(out: Path, context: dict[str, Any]) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> Table:
     """Lays the results out."""
-    shown: dict[str, Callable[[dict[str, float]], str]] = {
+    shown: dict[str, Callable[[dict[str, Any]], str]] = {
         "queries/s": lambda row: f"{row['queries_per_second']:.1f}",
         "computed tok/s": lambda row: f"{row['computed_tokens_per_second']:,.0f}",
         "logical tok/s": lambda row: f"{row['logical_tokens_per_second']:,.0f}",
         "duplicates avoided": lambda row: f"{row['duplicates_avoided']:.1%}",
-        "MiB": lambda row: f"{row['peak_memory_mib']:.0f}",
         "of GEMM peak": lambda row: f"{row['gemm_share']:.0%}",
         "of fastest GEMM": lambda row: f"{row['gemm_share_of_fastest_product']:.0%}",
     }
     others = list(dict.fromkeys(other for rates in results.values() for other in rates["ratio"]))
-    grid = Table("workload", *shown, *(f"x {other}" for other in others))
+    grid = Table("workload", *shown, "MiB", *(f"x {other}" for other in others))
     for name, rates in results.items():
         cells = [form(rates["engine"]) for form in shown.values()]
+        cells.append(f"{rates['memory']['peak_memory_mib']:.0f}" if "memory" in rates else "")
         grid.add_row(
             name, *cells, *(f"{rates['ratio'][other]:.1f}" if other in rates["ratio"] else "" for other in others)
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import platform
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -42,16 +45,35 @@ def gemm_peak(dtype: torch.dtype, *, seconds: float = 0.7) -> tuple[float, float
     return sustained, fastest
 
 
+def settled_memory() -> int:
+    """Tells what this process holds when nothing is freed that it still keeps.
+
+    Returns:
+        Resident bytes, after what was freed went back to the system.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(
+            ctypes.CDLL(None), "malloc_trim", None
+        )  # glibc keeps freed memory for later; musl has no such call
+        if trim is not None:
+            trim(0)
+    return int(psutil.Process().memory_info().rss)
+
+
 @contextmanager
-def watched_memory() -> Iterator[list[int]]:
+def watched_memory(baseline: int) -> Iterator[list[int]]:
     """Watches the resident memory of this process.
 
+    Args:
+        baseline: Resident bytes that do not count. Take it in a fresh process, right after loading the model: what was
+            allocated and freed before would be used again without being seen.
+
     Yields:
-        A list that holds, afterwards, by how many bytes the peak exceeded the start.
+        A list that holds, afterwards, by how many bytes the peak exceeded the baseline.
     """
     process = psutil.Process()
-    start = process.memory_info().rss
-    seen, stop = [start], threading.Event()
+    seen, stop = [process.memory_info().rss], threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.01):
@@ -65,7 +87,7 @@ def watched_memory() -> Iterator[list[int]]:
     finally:
         stop.set()
         watcher.join()
-        result.append(max(*seen, process.memory_info().rss) - start)
+        result.append(max(*seen, process.memory_info().rss) - baseline)
 
 
 def described() -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from gymnasium import spaces
 from envs.dynamics import DecisionConfig, DecisionProblem, Episode
 from envs.rewards import EngineScorer
 from selector.errors import UnknownNameError, UsageError
-from selector.learned.observation import FEATURES, Observation
+from selector.inference.engine import InferenceEngine
+from selector.learned.lm_features import PROMPT_FEATURES, EngineReader
+from selector.learned.observation import Observation, feature_names
 from selector.learned.shortlist import build_shortlists
 from selector.strategies.dense import NearestSelector
+from selector.types import Example
 from selector.workspace import Workspace
 
 
@@ -33,17 +37,19 @@ def observation_space(problem: DecisionProblem) -> spaces.Space[Any]:
     def box(low: float, high: float, *shape: int) -> spaces.Box:
         return spaces.Box(low, high, shape, dtype=np.float32)
 
+    lm_features = problem.config.lm_features
     # Embeddings have unit norm; the margin absorbs rounding.
-    return spaces.Dict(
-        {
-            "query": box(-1.01, 1.01, width),
-            "candidates": box(-1.01, 1.01, size * width),
-            "features": box(-1.01, 1.01, size * len(FEATURES)),
-            "chosen": box(0, 1, shots * size),
-            "mask": box(0, 1, size + 1),
-            "step": box(0, 1, 1),
-        }
-    )
+    described: dict[str, spaces.Space[Any]] = {
+        "query": box(-1.01, 1.01, width),
+        "candidates": box(-1.01, 1.01, size * width),
+        "features": box(-1.01, 1.01, size * len(feature_names(lm_features))),
+        "chosen": box(0, 1, shots * size),
+        "mask": box(0, 1, size + 1),
+        "step": box(0, 1, 1),
+    }
+    if lm_features:
+        described["prompt"] = box(0, 1, len(PROMPT_FEATURES))
+    return spaces.Dict(described)
 
 
 class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
@@ -51,14 +57,17 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
 
     ## Action Space
     `Discrete(K + 1)`. Action i below K appends candidate i of the query's shortlist to the prompt; action K is STOP.
-    `action_masks()` tells which are valid: a candidate is valid once, STOP only when `may_stop` is set (or nothing
-    else is left). An invalid action raises `ShotsmithError`.
+    `action_masks()` tells which are valid: a candidate is valid once, and only while its label stands in the prompt
+    fewer than `max_per_label` times and its tokens fit into `token_budget`; STOP only when `may_stop` is set or
+    nothing else is valid. An invalid action raises `ShotsmithError`.
 
     ## Observation Space
     `Dict` of flat float32 boxes: `query` (D,) and `candidates` (K * D,) unit-norm embeddings, `features` (K * F,) of
     each candidate (similarity, redundancy, label shares, rank), `chosen` (H * K,) one-hot rows in the order chosen,
     `mask` (K + 1,) valid actions, `step` (1,) the share of H that is chosen. Short shortlists are padded with zeros.
-    No feature asks the language model.
+    No feature asks the language model, unless `lm_features` is set: then `prompt` (P,) holds the largest label
+    probabilities under the current prompt, their entropy and its familiarity, and each candidate has one feature more,
+    the probability of its label; see `selector.learned.lm_features`.
 
     ## Starting State
     A query drawn uniformly from the reward queries, no demonstration chosen. `reset(options={"query": n})` starts
@@ -66,13 +75,15 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
 
     ## Rewards
     The gain in potential. The potential of a prompt is the gold label's log-probability (`logprob`, nats), its
-    probability (`probability`) or whether it is answered right (`accuracy`), by the engine that evaluation uses.
+    probability (`probability`), how far it is ahead of the best other label (`margin`, nats) or whether it is answered
+    right (`accuracy`), by the engine that evaluation uses, contextual calibration included; less `token_cost` for
+    every thousand tokens of demonstrations.
     Dense rewards pay each step's gain; otherwise the last step pays all of it. Both add up to the potential of the
     final prompt minus that of none, so discount with 1.
 
     ## Episode End
-    Terminates with the H-th demonstration, with the last candidate of a short shortlist, or with STOP. Never
-    truncates.
+    Terminates with the H-th demonstration, with the last candidate of a short shortlist, or with STOP, which is the
+    one valid action when the constraints leave nothing else. Never truncates.
 
     ## Information
     `query`: the query's number; `selection`: pool positions in prompt order; `potential`: what was last paid for.
@@ -152,6 +163,41 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
         return {"query": episode.query, "selection": chosen, "potential": episode.potential}
 
 
+def query_problem(
+    engine: InferenceEngine,
+    queries: Sequence[Example],
+    nearest: NearestSelector,
+    config: DecisionConfig,
+    *,
+    reward: str = "logprob",
+    token_cost: float = 0.0,
+    at_least: int = 1,
+) -> DecisionProblem:
+    """Puts the per-query problem together.
+
+    Args:
+        engine: Pays rewards; counts tokens and looks at states where the rules say so.
+        queries: N labelled queries.
+        nearest: Offers each query its nearest candidates.
+        config: The rules.
+        reward: One of `envs.rewards.POTENTIALS`.
+        token_cost: What a thousand tokens of demonstrations take off a potential.
+        at_least: How many candidates each query needs.
+
+    Returns:
+        The problem.
+
+    Raises:
+        TooFewExamplesError: When the pool holds fewer than `at_least` for a query.
+        UnknownNameError: When the reward is not known.
+    """
+    counts = engine.demonstration_tokens if config.token_budget is not None else None
+    shortlists = build_shortlists(queries, nearest, config.size, at_least=at_least, token_counts=counts)
+    scorer = EngineScorer(engine, queries, kind=reward, token_cost=token_cost)
+    reader = EngineReader(engine, queries) if config.lm_features else None
+    return DecisionProblem(shortlists, scorer, config, reader=reader)
+
+
 def make_environment(
     *,
     task: str | Path,
@@ -161,6 +207,10 @@ def make_environment(
     reward: str = "logprob",
     dense: bool = True,
     may_stop: bool = False,
+    token_cost: float = 0.0,
+    max_per_label: int | None = None,
+    token_budget: int | None = None,
+    lm_features: bool = False,
     use_store: bool = True,
 ) -> DemoSelectionEnv:
     """Builds the environment of a task; what `gymnasium.make("envs:shotsmith/DemoSelection-v0", ...)` calls.
@@ -170,9 +220,13 @@ def make_environment(
         split: Where queries come from: "reward" or "dev". The test split is never seen.
         shots: H, the most demonstrations in a prompt.
         shortlist_size: K, how many nearest candidates each query is offered.
-        reward: "logprob", "probability" or "accuracy".
+        reward: "logprob", "probability", "margin" or "accuracy".
         dense: Whether every step is rewarded.
         may_stop: Whether STOP is a choice.
+        token_cost: What a thousand tokens of demonstrations take off a potential.
+        max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
+        token_budget: How many tokens its demonstrations may have together; None for no limit.
+        lm_features: Whether observations tell what the language model says of the state.
         use_store: Whether scores come from and go to the persistent score store.
 
     Returns:
@@ -187,6 +241,15 @@ def make_environment(
     workspace = Workspace.open(task, use_store=use_store)
     queries = workspace.task.reward if split == "reward" else workspace.task.dev
     nearest = NearestSelector(workspace.task.pool, workspace.encoder)
-    config = DecisionConfig(shots=shots, size=shortlist_size, may_stop=may_stop, dense=dense)
-    shortlists = build_shortlists(queries, nearest, shortlist_size)
-    return DemoSelectionEnv(DecisionProblem(shortlists, EngineScorer(workspace.engine, queries, kind=reward), config))
+    config = DecisionConfig(
+        shots=shots,
+        size=shortlist_size,
+        may_stop=may_stop,
+        dense=dense,
+        max_per_label=max_per_label,
+        token_budget=token_budget,
+        lm_features=lm_features,
+    )
+    return DemoSelectionEnv(
+        query_problem(workspace.engine, queries, nearest, config, reward=reward, token_cost=token_cost)
+    )

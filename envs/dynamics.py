@@ -16,9 +16,13 @@ import numpy.typing as npt
 
 from envs.rewards import PotentialScorer
 from selector.errors import EmptyPoolError, ShotsmithError, UsageError
+from selector.learned.constraints import Constraints
+from selector.learned.lm_features import PromptReader, PromptView
 from selector.learned.observation import Observation, observe, valid_actions
 from selector.learned.shortlist import Shortlist
 from selector.types import Selection
+
+VIEWS_KEPT = 65_536  # states whose view by the language model is remembered
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,18 @@ class DecisionConfig:
         size: K, the number of candidate actions; shorter shortlists are padded and masked.
         may_stop: Whether STOP (action K) may end an episode earlier.
         dense: Whether every step is rewarded with its gain in potential; else the last with all of it.
+        max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
+        token_budget: How many tokens its demonstrations may have together; None for no limit.
+        lm_features: Whether observations tell what the language model says of the state.
     """
 
     shots: int = 4
     size: int = 16
     may_stop: bool = False
     dense: bool = True
+    max_per_label: int | None = None
+    token_budget: int | None = None
+    lm_features: bool = False
 
     def __post_init__(self) -> None:
         if self.shots < 1 or self.size < 1:
@@ -44,6 +54,12 @@ class DecisionConfig:
                 expected="1 or more of both",
                 remedy="Choose other numbers.",
             )
+        _ = self.constraints  # checks the limits
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        """What a prompt may hold."""
+        return Constraints(self.max_per_label, self.token_budget)
 
 
 @dataclass(frozen=True)
@@ -82,13 +98,22 @@ class DecisionProblem:
         shortlists: One for each query number.
         scorer: Says what selections are worth.
         config: The rules.
+        reader: Looks at states with the language model, where the rules say so.
 
     Raises:
         EmptyPoolError: When there is no query.
-        UsageError: When a shortlist is longer than the number of candidate actions.
+        UsageError: When a shortlist is longer than the number of candidate actions or lacks the token counts that a
+            budget needs, or when features of the language model have no reader.
     """
 
-    def __init__(self, shortlists: Sequence[Shortlist], scorer: PotentialScorer, config: DecisionConfig) -> None:
+    def __init__(
+        self,
+        shortlists: Sequence[Shortlist],
+        scorer: PotentialScorer,
+        config: DecisionConfig,
+        *,
+        reader: PromptReader | None = None,
+    ) -> None:
         if not shortlists:
             raise EmptyPoolError("there is no query to choose for", expected="at least one", remedy="Supply queries.")
         longest = max(map(len, shortlists))
@@ -98,9 +123,19 @@ class DecisionProblem:
                 expected=f"at most {config.size}, the number of candidate actions",
                 remedy="Raise the shortlist size.",
             )
+        for shortlist in shortlists:
+            config.constraints.allowed(shortlist, ())  # raises where token counts lack
+        if config.lm_features != (reader is not None):
+            raise UsageError(
+                f"lm_features is {config.lm_features} and a reader is {'missing' if reader is None else 'given'}",
+                expected="both or neither",
+                remedy="Pass reader=EngineReader(engine, queries), or leave both out.",
+            )
         self.shortlists = shortlists
         self.scorer = scorer
         self.config = config
+        self.reader = reader
+        self._views: dict[tuple[int, tuple[int, ...]], PromptView] = {}
 
     @property
     def width(self) -> int:
@@ -132,9 +167,51 @@ class DecisionProblem:
         Returns:
             The observation.
         """
+        view = None
+        if self.reader is not None:
+            self.prepare([episode])
+            view = self._views[episode.query, episode.chosen]
         config = self.config
-        shortlist = self.shortlists[episode.query]
-        return observe(shortlist, episode.chosen, size=config.size, horizon=config.shots, may_stop=config.may_stop)
+        return observe(
+            self.shortlists[episode.query],
+            episode.chosen,
+            size=config.size,
+            horizon=config.shots,
+            may_stop=config.may_stop,
+            constraints=config.constraints,
+            view=view,
+        )
+
+    def observe_all(self, episodes: Sequence[Episode]) -> list[Observation]:
+        """Describes states; where observations ask the language model, all ask in one batch.
+
+        Args:
+            episodes: N states.
+
+        Returns:
+            N observations.
+        """
+        self.prepare(episodes)
+        return [self.observe(episode) for episode in episodes]
+
+    def prepare(self, episodes: Sequence[Episode]) -> None:
+        """Asks the language model, in one batch, for all that observing these states will need.
+
+        Args:
+            episodes: N states.
+        """
+        if self.reader is None:
+            return
+        keys = list(dict.fromkeys((episode.query, episode.chosen) for episode in episodes))
+        new = [key for key in keys if key not in self._views]
+        if not new:
+            return
+        if len(self._views) > VIEWS_KEPT:
+            self._views.clear()
+            new = keys
+        own = [self.shortlists[query] for query, _ in new]
+        views = self.reader.read([query for query, _ in new], own, [chosen for _, chosen in new])
+        self._views.update(zip(new, views, strict=True))
 
     def mask(self, episode: Episode) -> npt.NDArray[np.bool_]:
         """Tells which actions are valid.
@@ -146,9 +223,13 @@ class DecisionProblem:
             (K + 1,) bool; the last is STOP.
         """
         config = self.config
-        shortlist = self.shortlists[episode.query]
         return valid_actions(
-            shortlist, episode.chosen, size=config.size, horizon=config.shots, may_stop=config.may_stop
+            self.shortlists[episode.query],
+            episode.chosen,
+            size=config.size,
+            horizon=config.shots,
+            may_stop=config.may_stop,
+            constraints=config.constraints,
         )
 
     def selection(self, episode: Episode) -> Selection:
@@ -177,7 +258,8 @@ class DecisionProblem:
             ShotsmithError: When an action is not valid in its state.
         """
         moved = [self._moved(episode, action) for episode, action in zip(episodes, actions, strict=True)]
-        paid = [number for number, (_, done, changed) in enumerate(moved) if (changed and self.config.dense) or done]
+        # A dense episode that stops has been paid for; a terminal one has not.
+        paid = [number for number, (_, done, changed) in enumerate(moved) if (changed if self.config.dense else done)]
         values = self._potentials([moved[number][0] for number in paid])
         potentials = dict(zip(paid, values, strict=True))
         outcomes = []

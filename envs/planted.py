@@ -46,7 +46,13 @@ class PlantedScorer:
 
 
 def planted_problem(
-    *, queries: int = 24, size: int = 6, shots: int = 2, width: int = 8, seed: int = 0
+    *,
+    queries: int = 24,
+    size: int = 6,
+    shots: int = 2,
+    width: int = 8,
+    seed: int = 0,
+    relation_seed: int | None = None,
 ) -> tuple[DecisionProblem, PlantedScorer]:
     """Makes a planted problem.
 
@@ -56,6 +62,7 @@ def planted_problem(
         shots: H.
         width: D.
         seed: Seeds embeddings and the hidden relation.
+        relation_seed: Seeds the hidden relation by itself, so that several problems can share it.
 
     Returns:
         The problem and its scorer, which counts its calls.
@@ -68,7 +75,8 @@ def planted_problem(
         return normalised.astype(np.float32)
 
     members, asked = unit(size), unit(queries)
-    hidden = np.linalg.qr(rng.standard_normal((width, width)))[0]  # relevance is not the visible similarity
+    relation = rng if relation_seed is None else np.random.default_rng(relation_seed)
+    hidden = np.linalg.qr(relation.standard_normal((width, width)))[0]  # relevance is not the visible similarity
     relevance = (asked @ hidden @ members.T).astype(np.float64)
     scorer = PlantedScorer(relevance, (members @ members.T).astype(np.float64))
     shortlists = []

@@ -23,6 +23,9 @@ from selector.learned.observation import Observation
 class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np.int64], Any]):
     """N copies over one decision problem; see `envs.demonstrations.DemoSelectionEnv` for the MDP.
 
+    Where observations ask the language model a step asks a second batch, mostly for prompts that were just scored: with
+    a score store they cost nothing.
+
     Args:
         problem: The decision problem.
         copies: N.
@@ -75,22 +78,23 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
         """
         outcomes = self.problem.step(self.episodes, [int(action) for action in actions])
         done = np.array([outcome.done for outcome in outcomes])
+        last = [outcome.episode for outcome in outcomes]
+        fresh = iter(self._fresh(int(done.sum())))
+        self.episodes = [next(fresh) if outcome.done else outcome.episode for outcome in outcomes]
+        ended = [episode for episode, over in zip(last, done, strict=True) if over]
+        states = self.problem.observe_all([*ended, *self.episodes])  # one batch where features ask the language model
         information: dict[str, Any] = {}
-        if done.any():
-            last = [outcome.episode for outcome in outcomes]
+        if ended:
+            final = iter(states)
             information = {
-                "final_observation": np.array(
-                    [self.problem.observe(episode) if over else None for episode, over in zip(last, done, strict=True)],
-                    dtype=object,
-                ),
+                "final_observation": np.array([next(final) if over else None for over in done], dtype=object),
                 "final_selection": [self.problem.selection(episode).indices for episode in last],
                 "final_potential": np.array([episode.potential for episode in last]),
                 "_final_observation": done,
             }
-        fresh = iter(self._fresh(int(done.sum())))
-        self.episodes = [next(fresh) if outcome.done else outcome.episode for outcome in outcomes]
         rewards = np.array([outcome.reward for outcome in outcomes])
-        return self.observations(), rewards, done, np.zeros_like(done), self._information() | information
+        now = stacked(states[len(ended) :])
+        return now, rewards, done, np.zeros_like(done), self._information() | information
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Tells which actions are valid in each copy.
@@ -106,8 +110,7 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
         Returns:
             The arrays of one observation, each with a first axis of N.
         """
-        states = [self.problem.observe(episode) for episode in self.episodes]
-        return {name: np.stack([state[name] for state in states]) for name in states[0]}
+        return stacked(self.problem.observe_all(self.episodes))
 
     def restore(self, episodes: Sequence[Episode], random_state: dict[str, Any]) -> None:
         """Puts all copies back into states of before.
@@ -124,3 +127,15 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
 
     def _information(self) -> dict[str, Any]:
         return {"query": np.array([episode.query for episode in self.episodes])}
+
+
+def stacked(states: Sequence[Observation]) -> Observation:
+    """Puts observations into one with a batch axis.
+
+    Args:
+        states: N observations.
+
+    Returns:
+        The same arrays with a first axis of N.
+    """
+    return {name: np.stack([state[name] for state in states]) for name in states[0]}

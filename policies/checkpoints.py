@@ -88,6 +88,25 @@ def steps_of(place: Path) -> int:
     return int(place.name.removeprefix(PREFIX))
 
 
+def extra_of(place: Path) -> dict[str, Any]:
+    """Reads what else a checkpoint keeps.
+
+    Args:
+        place: The checkpoint.
+
+    Returns:
+        What was kept as `extra`.
+
+    Raises:
+        ArtifactError: When the checkpoint is damaged.
+    """
+    try:
+        extra: dict[str, Any] = json.loads((place / "state.json").read_text(encoding="utf-8"))["extra"]
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(place, error) from error
+    return extra
+
+
 def restore_checkpoint(place: Path, model: MaskablePPO) -> dict[str, Any]:
     """Puts a freshly made learner into the state of a checkpoint.
 
@@ -107,11 +126,7 @@ def restore_checkpoint(place: Path, model: MaskablePPO) -> dict[str, Any]:
         flat = load_file(place / "optimizer.safetensors")
         generators = load_file(place / "generators.safetensors")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(
-            f"checkpoint {place} is damaged ({str(error).splitlines()[0]})",
-            expected="a checkpoint written by train-policy",
-            remedy="Delete it, or start afresh with --no-resume.",
-        ) from error
+        raise _damaged(place, error) from error
     optimizer = model.policy.optimizer
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in flat.items():
@@ -131,3 +146,11 @@ def restore_checkpoint(place: Path, model: MaskablePPO) -> dict[str, Any]:
     model._last_episode_starts = np.array(state["episode_starts"])
     extra: dict[str, Any] = state["extra"]
     return extra
+
+
+def _damaged(place: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"checkpoint {place} is damaged ({str(error).splitlines()[0]})",
+        expected="a checkpoint written by train-policy",
+        remedy="Delete it, or start afresh with --no-resume.",
+    )

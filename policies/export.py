@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from policies.runs import Best, provenance_of, read_best, read_run
+from policies.runs import CORPUS_RUN, Best, provenance_of, read_best, read_corpus_best, read_run
 from selector.errors import ArtifactError
-from selector.learned.artifact import ENCODER_FOLDER, Artifact, Manifest, write_artifact
+from selector.learned.artifact import CORPUS, ENCODER_FOLDER, Artifact, Manifest, write_artifact
+from selector.learned.corpus_artifact import CorpusArtifact, write_corpus_artifact
+from selector.learned.observation import feature_names
 from selector.version import __version__
 
 PARITY_TOLERANCE = 1e-5  # nats; the same weights on the same machine agree exactly
@@ -18,7 +22,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
     """Writes a run's best weights as an artifact.
 
     Args:
-        run: A run folder of `policies.ppo.train_policy`.
+        run: A run folder of `policies.ppo.train_policy` or `policies.offline_dqn.train_corpus_policy`.
         artifact: Where the artifact goes; one that is there is replaced.
 
     Returns:
@@ -28,27 +32,54 @@ def export_policy(run: Path, artifact: Path) -> Path:
         ArtifactError: When the run is not evaluated, or the artifact read back scores actions unlike the training
             process did; then nothing is written.
     """
-    content, best = read_run(run), read_best(run)
-    provenance, config = provenance_of(content), content["config"]
-    folder = Path(provenance.encoder)
+    content = read_run(run)
+    folder = Path(provenance_of(content).encoder)
     trained = folder if folder.is_dir() else None
-    manifest = Manifest(
-        shots=config["shots"],
+    if content.get("kind") == CORPUS_RUN:
+        learned = read_corpus_best(run)
+        manifest = _manifest(
+            content,
+            learned,
+            trained,
+            shortlist_size=len(content["candidates"]),
+            kind=CORPUS,
+            candidates=tuple(content["candidates"]),
+            features=tuple(content["features"]),
+        )
+        return write_corpus_artifact(
+            artifact, manifest, learned.network, encoder=trained, check=lambda made: check_parity(made, learned)
+        )
+    best, config = read_best(run), content["config"]
+    manifest = _manifest(
+        content,
+        best,
+        trained,
         shortlist_size=config["shortlist_size"],
-        may_stop=config["may_stop"],
-        labelled_demonstrations=provenance.labelled_demonstrations,
-        network=content["network"],
-        encoder=ENCODER_FOLDER if trained else provenance.encoder,
-        fingerprints=provenance.fingerprints,
-        metrics=best.metrics,
-        shotsmith=__version__,
+        features=feature_names(config["lm_features"]),
     )
     return write_artifact(
         artifact, manifest, best.network, encoder=trained, check=lambda made: check_parity(made, best)
     )
 
 
-def check_parity(artifact: Artifact, best: Best) -> None:
+def _manifest(content: dict[str, Any], best: Best[Any], trained: Path | None, **particular: Any) -> Manifest:
+    provenance, config = provenance_of(content), content["config"]
+    return Manifest(
+        shots=config["shots"],
+        may_stop=config["may_stop"],
+        max_per_label=config["max_per_label"],
+        token_budget=config["token_budget"],
+        labelled_demonstrations=provenance.labelled_demonstrations,
+        network=content["network"],
+        encoder=ENCODER_FOLDER if trained else provenance.encoder,
+        fingerprints=provenance.fingerprints,
+        metrics=best.metrics,
+        shotsmith=__version__,
+        **particular,
+    )
+
+
+def check_parity(artifact: Artifact | CorpusArtifact, best: Best[Any]) -> None:
     """Makes sure that an artifact scores actions as the training process did.
 
     Args:
@@ -59,8 +90,9 @@ def check_parity(artifact: Artifact, best: Best) -> None:
         ArtifactError: When it does not.
     """
     observations = {name: tensor for name, tensor in best.parity.items() if name != "logits"}
+    network: nn.Module = artifact.network
     with torch.inference_mode():
-        logits = artifact.network(observations)[0]
+        logits = network(observations)[0]
     difference = float((logits - best.parity["logits"]).abs().max())
     if difference > PARITY_TOLERANCE:
         raise ArtifactError(

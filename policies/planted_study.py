@@ -17,7 +17,7 @@ import typer
 from envs.planted import optimal_returns, planted_problem, random_returns
 from policies.ppo import PolicyTrainingConfig, train_policy
 from policies.runs import Provenance, read_best
-from selector.strategies.learned import greedy_rollout
+from selector.learned.rollout import greedy_rollout
 
 Returns = npt.NDArray[np.float64]
 

@@ -1,7 +1,8 @@
 """Masked PPO over the per-query problem (Schulman et al., 2017; Huang & Ontanon, 2022, for the masks).
 
-Training goes on after a kill exactly as if it had not stopped, keeps the weights that do best on dev, and logs to
-TensorBoard and metrics.jsonl. It is told a decision problem and does not know where rewards come from.
+Training goes on after a kill exactly as if it had not stopped, keeps the weights that do best on dev, stops early when
+they do not get better, and logs to TensorBoard and metrics.jsonl. It can start from a clone. It is told a decision
+problem and does not know where rewards come from.
 """
 
 from __future__ import annotations
@@ -18,17 +19,27 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
-from envs.dynamics import DecisionConfig, DecisionProblem
-from envs.vector import VectorDemoSelection
-from policies.checkpoints import latest_checkpoint, restore_checkpoint, save_checkpoint, steps_of
+from envs.dynamics import DecisionConfig, DecisionProblem, Episode
+from envs.rewards import JudgingScorer
+from envs.vector import VectorDemoSelection, stacked
+from policies.checkpoints import extra_of, latest_checkpoint, restore_checkpoint, save_checkpoint, steps_of
+from policies.cloning import (
+    ORACLE_FILE,
+    CloningConfig,
+    check_warm_start,
+    clone,
+    oracle_trajectories,
+    retriever_trajectories,
+)
 from policies.pointer import PointerPolicy
 from policies.runs import Provenance, append_metrics, forget_metrics_after, open_run, run_content, save_best
 from policies.vectorised import MaskedVecEnv
 from selector.errors import UsageError
+from selector.learned.lm_features import PROMPT_FEATURES
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
-from selector.learned.observation import FEATURES, Observation
+from selector.learned.observation import Observation, feature_names
+from selector.learned.rollout import greedy_rollout
 from selector.progress import SILENT, Progress
-from selector.strategies.learned import greedy_rollout
 
 PARITY_QUERIES = 16
 
@@ -49,10 +60,18 @@ class PolicyTrainingConfig:
         entropy_coefficient: Weight of the entropy bonus, which keeps the policy from collapsing.
         clip_range: Of the PPO ratio.
         gae_lambda: Of generalised advantage estimation; the discount is 1.
-        reward: "logprob", "probability" or "accuracy".
+        reward: "logprob", "probability", "margin" or "accuracy".
         dense: Whether every step is rewarded; else the last with all of it, at a fraction of the cost.
         may_stop: Whether the policy may choose fewer demonstrations.
+        token_cost: What a thousand tokens of demonstrations take off a potential.
+        max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
+        token_budget: How many tokens its demonstrations may have together; None for no limit.
+        lm_features: Whether the policy looks at states with the language model, which serving then needs too.
+        warm_start: What is imitated before training: "none", "retriever" or "oracle".
+        warm_start_epochs: Passes over what is imitated.
+        warm_start_queries: How many queries are imitated at most.
         evaluate_every: Updates between two evaluations on dev.
+        patience: Evaluations without a better one after which training ends; None for no early end.
         hidden: Width of the network.
         similarity_weight: How strongly the untrained policy follows the retriever, nats per unit of cosine.
         seed: Seeds everything.
@@ -72,7 +91,15 @@ class PolicyTrainingConfig:
     reward: str = "logprob"
     dense: bool = True
     may_stop: bool = False
+    token_cost: float = 0.0
+    max_per_label: int | None = None
+    token_budget: int | None = None
+    lm_features: bool = False
+    warm_start: str = "none"
+    warm_start_epochs: int = 20
+    warm_start_queries: int = 128
     evaluate_every: int = 4
+    patience: int | None = None
     hidden: int = 64
     similarity_weight: float = 10.0
     seed: int = 0
@@ -84,6 +111,18 @@ class PolicyTrainingConfig:
                 expected="copies x rollout_steps to be a multiple of batch_size, and at least one step",
                 remedy="Choose other numbers.",
             )
+        check_warm_start(self.warm_start)
+        if (
+            self.warm_start_epochs < 1
+            or self.warm_start_queries < 1
+            or (self.patience is not None and self.patience < 1)
+        ):
+            raise UsageError(
+                f"warm_start_epochs is {self.warm_start_epochs}, warm_start_queries {self.warm_start_queries} and "
+                f"patience {self.patience}",
+                expected="1 or more of each",
+                remedy="Choose other numbers.",
+            )
 
     def decision(self) -> DecisionConfig:
         """Gives the rules of the environment.
@@ -91,7 +130,15 @@ class PolicyTrainingConfig:
         Returns:
             The rules.
         """
-        return DecisionConfig(shots=self.shots, size=self.shortlist_size, may_stop=self.may_stop, dense=self.dense)
+        return DecisionConfig(
+            shots=self.shots,
+            size=self.shortlist_size,
+            may_stop=self.may_stop,
+            dense=self.dense,
+            max_per_label=self.max_per_label,
+            token_budget=self.token_budget,
+            lm_features=self.lm_features,
+        )
 
 
 def train_policy(
@@ -124,15 +171,18 @@ def train_policy(
     """
     network = PointerNetworkConfig(
         width=problem.width,
-        features=len(FEATURES),
+        features=len(feature_names(config.lm_features)),
         hidden=config.hidden,
         similarity_weight=config.similarity_weight,
+        prompt_features=len(PROMPT_FEATURES) if config.lm_features else 0,
     )
     resumed = open_run(out, run_content(config, provenance, network, data_fingerprint(problem, dev)), resume=resume)
     place = latest_checkpoint(out / "checkpoints") if resumed else None
-    if place is not None and steps_of(place) >= config.total_steps:
+    if place is not None and _finished(place, config):
         return out
     model = _learner(problem, config, network)
+    if place is None:
+        _warm_start(model.policy.network, problem, out=out, config=config, progress=progress)
     model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
     with progress.track(f"train policy, {config.shots} shots", config.total_steps) as advance:
         keeper = _Keeper(dev, out=out, config=config, place=place, advance=advance)
@@ -141,7 +191,7 @@ def train_policy(
     return out
 
 
-def evaluate_on(problem: DecisionProblem, network: Any) -> float:
+def evaluate_on(problem: DecisionProblem, network: Any) -> dict[str, float]:
     """Measures greedy choices.
 
     Args:
@@ -149,13 +199,23 @@ def evaluate_on(problem: DecisionProblem, network: Any) -> float:
         network: The policy.
 
     Returns:
-        The mean potential of the prompts chosen.
+        The mean "potential" of the prompts chosen, and the "accuracy" of their answers where it costs nothing more.
     """
     config = problem.config
     selections = greedy_rollout(
-        network, problem.shortlists, size=config.size, horizon=config.shots, may_stop=config.may_stop
+        network,
+        problem.shortlists,
+        size=config.size,
+        horizon=config.shots,
+        may_stop=config.may_stop,
+        constraints=config.constraints,
+        reader=problem.reader,
     )
-    return float(problem.scorer.potentials(range(len(selections)), selections).mean())
+    numbers = range(len(selections))
+    if not isinstance(problem.scorer, JudgingScorer):
+        return {"potential": float(problem.scorer.potentials(numbers, selections).mean())}
+    worth, right = problem.scorer.judge(numbers, selections)
+    return {"potential": float(worth.mean())} | ({} if right is None else {"accuracy": float(right.mean())})
 
 
 def data_fingerprint(*problems: DecisionProblem) -> str:
@@ -193,6 +253,29 @@ def _learner(problem: DecisionProblem, config: PolicyTrainingConfig, network: Po
     )
 
 
+def _finished(place: Path, config: PolicyTrainingConfig) -> bool:
+    """Whether nothing is left to do behind a checkpoint: all steps taken, or patience at its end."""
+    at_end = config.patience is not None and extra_of(place)["since_best"] >= config.patience
+    return at_end or steps_of(place) >= config.total_steps
+
+
+def _warm_start(
+    network: PointerNetwork, problem: DecisionProblem, *, out: Path, config: PolicyTrainingConfig, progress: Progress
+) -> None:
+    """Lets the network imitate what the configuration names, on queries drawn by the seed."""
+    if config.warm_start == "none":
+        return
+    count = len(problem.shortlists)
+    drawn = np.random.default_rng(config.seed).permutation(count)[: config.warm_start_queries]
+    queries = sorted(map(int, drawn))
+    if config.warm_start == "oracle":
+        trajectories = oracle_trajectories(problem, queries, out / ORACLE_FILE, progress=progress)
+    else:
+        trajectories = retriever_trajectories(problem, queries)
+    cloning = CloningConfig(epochs=config.warm_start_epochs, seed=config.seed)
+    clone(network, problem, trajectories, cloning)
+
+
 class _Keeper(BaseCallback):
     """Between rollouts: evaluates, keeps the best weights and the newest state; moves the bar."""
 
@@ -213,6 +296,7 @@ class _Keeper(BaseCallback):
         self._advance = advance
         self._best = -np.inf
         self._rollouts = 0
+        self._since_best = 0
         self._done_here = False
         self._started = time.monotonic()
 
@@ -221,7 +305,7 @@ class _Keeper(BaseCallback):
             return
         extra = restore_checkpoint(self._place, self.model)
         forget_metrics_after(self._out, self.model.num_timesteps)
-        self._best, self._rollouts = extra["best"], extra["rollouts"]
+        self._best, self._rollouts, self._since_best = extra["best"], extra["rollouts"], extra["since_best"]
         self._advance(self.model.num_timesteps)
         # The checkpoint was taken behind this boundary's evaluation, which is not repeated.
         self._rollouts -= 1
@@ -238,31 +322,37 @@ class _Keeper(BaseCallback):
 
     def _on_step(self) -> bool:
         self._advance(self._config.copies)
-        return True
+        return not self._patience_ended
+
+    @property
+    def _patience_ended(self) -> bool:
+        return self._config.patience is not None and self._since_best >= self._config.patience
 
     def _on_training_end(self) -> None:
+        if self._patience_ended:  # the checkpoint before the last step says so
+            return
         self._rollouts += 1
         self._evaluate()
         self._checkpoint()
 
     def _checkpoint(self) -> None:
-        save_checkpoint(
-            self._out / "checkpoints", self.model, extra={"best": float(self._best), "rollouts": self._rollouts}
-        )
+        extra = {"best": float(self._best), "rollouts": self._rollouts, "since_best": self._since_best}
+        save_checkpoint(self._out / "checkpoints", self.model, extra=extra)
 
     def _evaluate(self) -> None:
-        value = evaluate_on(self._dev, self.model.policy.network)
-        metrics = {"dev_potential": value}
-        self.logger.record("dev/potential", value)
+        measured = evaluate_on(self._dev, self.model.policy.network)
+        metrics = {f"dev_{name}": value for name, value in measured.items()}
+        for name, value in measured.items():
+            self.logger.record(f"dev/{name}", value)
         self.logger.dump(self.model.num_timesteps)
         line = {"steps": self.model.num_timesteps, **metrics, "seconds": round(time.monotonic() - self._started, 1)}
         append_metrics(self._out, line)
-        if value > self._best:
-            self._best = value
+        self._since_best += 1
+        if measured["potential"] > self._best:
+            self._best, self._since_best = measured["potential"], 0
             network = cast(PointerNetwork, self.model.policy.network)
             save_best(self._out, network, self._parity(), {**metrics, "steps": line["steps"]})
 
     def _parity(self) -> Observation:
-        states = [self._dev.observe(episode) for episode in self._dev.start(range(len(self._dev.shortlists)))]
-        shown = states[:PARITY_QUERIES]
-        return {name: np.stack([state[name] for state in shown]) for name in shown[0]}
+        shown = range(min(PARITY_QUERIES, len(self._dev.shortlists)))
+        return stacked(self._dev.observe_all([Episode(query) for query in shown]))

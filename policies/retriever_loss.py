@@ -75,12 +75,12 @@ def embedded_columns(model: Any, columns: Iterable[dict[str, Any]]) -> list[Tens
     }
     order = lengths.argsort(stable=True)
     parts = []
-    for chosen in order.split(len(masks[0])):
+    for chosen in torch.split(order, len(masks[0])):
         width = int(lengths[chosen].max())
         texts = {name: value[chosen, :width] for name, value in together.items()}
         parts.append(model({**shared[0], **texts})["sentence_embedding"])
     back = order.argsort()
-    return list(torch.cat(parts)[back].split(len(masks[0])))
+    return list(torch.split(torch.cat(parts)[back], len(masks[0])))
 
 
 def _alike(columns: Sequence[dict[str, Any]]) -> bool:

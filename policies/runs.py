@@ -11,21 +11,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from selector.errors import ArtifactError, UsageError
+from selector.learned.artifact import NetworkT
+from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import Observation
 from selector.learned.tensors import save_tensors
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+POLICY_RUN, CORPUS_RUN = "policy-run", "corpus-policy-run"  # a prompt for each query, or one for a task
 
 
 @dataclass(frozen=True)
@@ -132,12 +136,12 @@ def forget_metrics_after(run: Path, steps: int) -> None:
     scratch.replace(path)
 
 
-def save_best(run: Path, network: PointerNetwork, parity: Observation, metrics: Mapping[str, float]) -> None:
+def save_best(run: Path, network: nn.Module, parity: Observation, metrics: Mapping[str, float]) -> None:
     """Keeps the best weights so far, and what they answer to some observations.
 
     Args:
         run: The run folder.
-        network: The network.
+        network: The network, in evaluation mode; it gives scores of actions first.
         parity: Observations with a batch axis.
         metrics: What was measured on dev.
     """
@@ -155,7 +159,7 @@ def save_best(run: Path, network: PointerNetwork, parity: Observation, metrics: 
 
 
 @dataclass(frozen=True)
-class Best:
+class Best(Generic[NetworkT]):
     """The best weights of a run.
 
     Attributes:
@@ -164,13 +168,13 @@ class Best:
         metrics: What was measured on dev.
     """
 
-    network: PointerNetwork
+    network: NetworkT
     parity: Mapping[str, torch.Tensor]
     metrics: Mapping[str, float]
 
 
-def read_best(run: Path) -> Best:
-    """Reads the best weights of a run.
+def read_best(run: Path) -> Best[PointerNetwork]:
+    """Reads the best weights of a run of a per-query policy.
 
     Args:
         run: The run folder.
@@ -181,10 +185,29 @@ def read_best(run: Path) -> Best:
     Raises:
         ArtifactError: When the run has not been evaluated yet.
     """
+    return _read_best(run, lambda sizes: PointerNetwork(PointerNetworkConfig(**sizes)))
+
+
+def read_corpus_best(run: Path) -> Best[CorpusQNetwork]:
+    """Reads the best weights of a run of a policy for one prompt per task.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        Network, parity observations and metrics.
+
+    Raises:
+        ArtifactError: When the run has not been evaluated yet.
+    """
+    return _read_best(run, lambda sizes: CorpusQNetwork(CorpusNetworkConfig(**sizes)))
+
+
+def _read_best(run: Path, build: Callable[[dict[str, Any]], NetworkT]) -> Best[NetworkT]:
     content, place = read_run(run), run / "best"
     if not place.is_dir():
         raise ArtifactError(f"{run} has no best/ folder", expected="an evaluated run", remedy="Let it train longer.")
-    network = PointerNetwork(PointerNetworkConfig(**content["network"]))
+    network = build(content["network"])
     network.load_state_dict(load_file(place / "policy.safetensors"))
     metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
     return Best(network.eval(), load_file(place / "parity.safetensors"), metrics)
@@ -202,20 +225,20 @@ def provenance_of(content: Mapping[str, Any]) -> Provenance:
     return Provenance(**content["provenance"])
 
 
-def run_content(config: Any, provenance: Provenance, network: PointerNetworkConfig, data: str) -> dict[str, Any]:
+def run_content(config: Any, provenance: Provenance, network: Any, data: str) -> dict[str, Any]:
     """Puts together what makes a run what it is.
 
     Args:
         config: A configuration dataclass.
         provenance: What it is trained on.
-        network: The sizes of its network.
+        network: The sizes of its network, a dataclass.
         data: A fingerprint of the queries and their shortlists.
 
     Returns:
         The content for `open_run`.
     """
     return {
-        "kind": "policy-run",
+        "kind": POLICY_RUN,
         "config": asdict(config),
         "provenance": asdict(provenance),
         "network": asdict(network),

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from envs.demonstrations import query_problem
 from envs.dynamics import DecisionProblem
-from envs.rewards import EngineScorer
 from policies.epr import train_retriever
 from policies.mining import MiningConfig, mine
 from policies.ppo import PolicyTrainingConfig, train_policy
@@ -24,13 +24,12 @@ from selector.evaluation.compare import Comparison, Method, Reference, compare
 from selector.evaluation.references import REFERENCES, reference_answers
 from selector.evaluation.report import write_report
 from selector.evaluation.results import results_of, write_results
-from selector.learned.shortlist import build_shortlists
 from selector.ordering.named import ORDERERS, build_orderer
 from selector.pipeline import Pipeline
 from selector.progress import SILENT, Progress
 from selector.strategies.dense import NearestSelector
 from selector.strategies.determinantal import DPPSelector
-from selector.strategies.learned import LearnedSelector
+from selector.strategies.exported import ExportedSelector
 from selector.strategies.named import DPP_OVER, SEEDED_METHODS, build_selector
 from selector.strategies.retriever import RetrieverSelector
 from selector.types import Example
@@ -128,35 +127,67 @@ def train_policy_on(
         The run folder.
     """
     task, engine = workspace.task, workspace.engine
-    nearest = (
-        RetrieverSelector.load(retriever, task.pool)
-        if retriever is not None
-        else NearestSelector(task.pool, workspace.encoder)
-    )
-    provenance = Provenance(
-        encoder=str(retriever.resolve()) if retriever is not None else task.encoder.model,
-        labelled_demonstrations=nearest.labelled_demonstrations,
-        fingerprints={
-            "pool": task.pool.fingerprint,
-            "template": task.template.fingerprint,
-            "encoder": nearest.encoder.fingerprint,
-            "language model": engine.lm.fingerprint,
-        },
-    )
+    nearest = embeddings_of(workspace, retriever)
 
     def problem(queries: Sequence[Example]) -> DecisionProblem:
-        shown = queries[:limit]
-        shortlists = build_shortlists(shown, nearest, config.shortlist_size, at_least=config.shots)
-        return DecisionProblem(shortlists, EngineScorer(engine, shown, kind=config.reward), config.decision())
+        return query_problem(
+            engine,
+            queries[:limit],
+            nearest,
+            config.decision(),
+            reward=config.reward,
+            token_cost=config.token_cost,
+            at_least=config.shots,
+        )
 
     return train_policy(
         problem(task.reward),
         problem(task.dev),
         out=out,
         config=config,
-        provenance=provenance,
+        provenance=provenance_of_policy(workspace, nearest, retriever),
         resume=resume,
         progress=progress,
+    )
+
+
+def embeddings_of(workspace: Workspace, retriever: Path | None) -> NearestSelector:
+    """Gives the pool as a retriever, or the task's encoder, embeds it.
+
+    Args:
+        workspace: The workspace.
+        retriever: The folder of a trained retriever; None takes the task's encoder.
+
+    Returns:
+        The pool, its embeddings and their search.
+    """
+    pool = workspace.task.pool
+    return (
+        RetrieverSelector.load(retriever, pool) if retriever is not None else NearestSelector(pool, workspace.encoder)
+    )
+
+
+def provenance_of_policy(workspace: Workspace, nearest: NearestSelector, retriever: Path | None) -> Provenance:
+    """Says what a policy is trained on.
+
+    Args:
+        workspace: The workspace.
+        nearest: What `embeddings_of` gave.
+        retriever: The folder of a trained retriever, where it was one.
+
+    Returns:
+        The provenance.
+    """
+    task = workspace.task
+    return Provenance(
+        encoder=str(retriever.resolve()) if retriever is not None else task.encoder.model,
+        labelled_demonstrations=nearest.labelled_demonstrations,
+        fingerprints={
+            "pool": task.pool.fingerprint,
+            "template": task.template.fingerprint,
+            "encoder": nearest.encoder.fingerprint,
+            "language model": workspace.engine.lm.fingerprint,
+        },
     )
 
 
@@ -282,9 +313,10 @@ def _method(workspace: Workspace, spec: str, plan: ComparisonPlan, progress: Pro
         return build_selector(name, engine=engine, encoder=workspace.encoder, dev=dev, seed=seed, progress=progress)
 
     built = selector(plan.seeds[0])
-    if isinstance(built, LearnedSelector):
+    if isinstance(built, ExportedSelector):
         built.check_engine(engine)
-    encoder = built.encoder if isinstance(built, LearnedSelector | NearestSelector | DPPSelector) else workspace.encoder
+    own = isinstance(built, ExportedSelector | NearestSelector | DPPSelector)
+    encoder = built.encoder if own else workspace.encoder
     orderer = build_orderer(
         orderer_name,
         engine=engine,

@@ -214,6 +214,10 @@ class ServerError(ShotsmithError):
     """A language-model server cannot be reached, refuses, or answers with what cannot be understood."""
 
 
+class ServerUnavailableError(ServerError):
+    """A language-model server cannot be reached or is too busy; what it can do is not known, and may be asked later."""
+
+
 class ServerCapabilityError(UsageError):
     """A language-model server cannot give the kind of score that was asked for."""
 

@@ -42,16 +42,26 @@ class SilentProgress:
 class RichProgress:
     """Shows bars with elapsed and remaining time on a terminal.
 
+    A bar that opens while another one is open stands below it and goes when it is done.
+
     Args:
         console: Where to draw; standard error by default, so that results on standard output stay clean.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
+        self._open: Bars | None = None
 
     @contextmanager
     def track(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
         """Opens a bar; see `Progress.track`."""
+        if self._open is not None:  # rich draws one screen at a time
+            outer, inner = self._open, self._open.add_task(description, total=total)
+            try:
+                yield lambda steps: outer.advance(inner, steps)
+            finally:
+                outer.remove_task(inner)
+            return
         columns = (
             TextColumn("{task.description:<34}"),
             BarColumn(bar_width=28),
@@ -61,8 +71,11 @@ class RichProgress:
             TimeRemainingColumn(),
         )
         with Bars(*columns, console=self._console) as bars:
-            task = bars.add_task(description, total=total)
-            yield lambda steps: bars.advance(task, steps)
+            self._open, task = bars, bars.add_task(description, total=total)
+            try:
+                yield lambda steps: bars.advance(task, steps)
+            finally:
+                self._open = None
 
 
 SILENT: Progress = SilentProgress()

@@ -15,6 +15,7 @@ from selector.data.task import Task
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
 from selector.lm.loading import load_language_model
+from selector.progress import SILENT, Progress
 from selector.retrieval.encoder import SentenceEncoder
 
 
@@ -24,14 +25,24 @@ class Workspace:
     Args:
         task: The task.
         use_store: Whether scores are read from and written to the persistent score store.
+        progress: Shows how far a call of a language model on a cluster is.
     """
 
-    def __init__(self, task: Task, *, use_store: bool = True) -> None:
+    def __init__(self, task: Task, *, use_store: bool = True, progress: Progress = SILENT) -> None:
         self.task = task
         self.use_store = use_store
+        self.progress = progress
 
     @classmethod
-    def open(cls, task: Path | str, *, use_store: bool = True, engine: str = "", ray_address: str = "") -> Workspace:
+    def open(
+        cls,
+        task: Path | str,
+        *,
+        use_store: bool = True,
+        engine: str = "",
+        ray_address: str = "",
+        progress: Progress = SILENT,
+    ) -> Workspace:
         """Opens a task by the path of its TASK.toml or by its bundled name.
 
         Args:
@@ -39,6 +50,7 @@ class Workspace:
             use_store: Whether scores are read from and written to the persistent score store.
             engine: "local" or "ray"; empty takes what the task says.
             ray_address: The Ray cluster; empty takes what the task says.
+            progress: Shows how far a call of a language model on a cluster is.
 
         Returns:
             The workspace.
@@ -48,12 +60,13 @@ class Workspace:
         """
         loaded = Task.load(task)
         lm = replace(loaded.lm, engine=engine or loaded.lm.engine, ray_address=ray_address or loaded.lm.ray_address)
-        return cls(replace(loaded, lm=lm), use_store=use_store)
+        return cls(replace(loaded, lm=lm), use_store=use_store, progress=progress)
 
     @cached_property
     def engine(self) -> InferenceEngine:
         """The inference engine over the task's language model, template and pool."""
-        lm = load_language_model(self.task.lm, store=score_store_path() if self.use_store else None)
+        store = score_store_path() if self.use_store else None
+        lm = load_language_model(self.task.lm, store=store, progress=self.progress)
         return InferenceEngine(
             lm, self.task.template, self.task.pool, scoring=self.task.lm.scoring, calibration=self.task.lm.calibration
         )

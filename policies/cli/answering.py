@@ -15,12 +15,14 @@ from policies.cli.options import (
     JsonOption,
     NoCacheOption,
     QueriesOption,
+    QuietOption,
     RayAddressOption,
     SeedOption,
     ShotsOption,
     TaskOption,
     TextOption,
     print_json,
+    progress_for,
     queries_from,
 )
 from selector.errors import UsageError
@@ -42,13 +44,13 @@ def select(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Choose demonstrations with an exported policy; needs no language model."""
-    from selector.strategies.learned import LearnedSelector
+    """Choose demonstrations with an exported policy; needs no language model, unless it reads one."""
+    from selector.strategies.exported import load_policy
 
     workspace = Workspace.open(task)
     asked = queries_from(workspace.task, text, queries)
     pool = workspace.task.pool
-    selections = LearnedSelector.load(artifact, pool, force=force).select(asked, shots)
+    selections = load_policy(artifact, pool, force=force, engine=lambda: workspace.engine).select(asked, shots)
     if as_json:
         print_json(
             [
@@ -87,6 +89,7 @@ def predict(
     ray_address: RayAddressOption = "",
     no_cache: NoCacheOption = False,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Answer queries with demonstrations."""
     if (artifact is None) == (method is None):
@@ -95,13 +98,15 @@ def predict(
             expected="one of the two",
             remedy="Pass --artifact DIR for a policy, or --method NAME.",
         )
-    from selector.strategies.learned import LearnedSelector
+    from selector.strategies.exported import load_policy
     from selector.strategies.named import build_selector
 
-    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
+    workspace = Workspace.open(
+        task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress_for(quiet)
+    )
     asked = queries_from(workspace.task, text, queries)
     if artifact is not None:
-        learned = LearnedSelector.load(artifact, workspace.task.pool, force=force)
+        learned = load_policy(artifact, workspace.task.pool, force=force, engine=lambda: workspace.engine)
         learned.check_engine(workspace.engine, force=force)
         chosen: Selector = learned
     else:

@@ -61,7 +61,9 @@ def compare(
         baseline=baseline,
         limit=limit,
     )
-    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
+    workspace = Workspace.open(
+        task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress_for(quiet)
+    )
     command = " ".join(["shotsmith", *(Path(part).name if part.startswith("/") else part for part in sys.argv[1:])])
     outcome = compare_methods(workspace, out, plan=plan, command=command, progress=progress_for(quiet))
     if not quiet:

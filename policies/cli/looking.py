@@ -35,9 +35,9 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Show what an artifact was made of and for."""
-    from selector.learned.artifact import read_artifact
+    from selector.learned.corpus_artifact import read_policy
 
-    manifest = asdict(read_artifact(artifact).manifest)
+    manifest = asdict(read_policy(artifact).manifest)
     if as_json:
         print_json(manifest)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +42,7 @@ QueriesOption = Annotated[Path | None, typer.Option("--queries", help="A JSONL, 
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Use this many queries at most.")]
 
 
+@cache  # the bars of a language model must share the screen with those of what asks it
 def progress_for(quiet: bool) -> Progress:
     """Chooses bars or silence.
 
@@ -48,7 +50,7 @@ def progress_for(quiet: bool) -> Progress:
         quiet: Whether the user wants no bars.
 
     Returns:
-        Bars on standard error when it is a terminal or a log is wanted, else silence.
+        Bars on standard error when it is a terminal or a log is wanted, else silence; the same ones every time.
     """
     return SILENT if quiet else RichProgress()
 

@@ -1,4 +1,4 @@
-"""The commands that learn: mine, train-retriever, train-policy, export."""
+"""The commands around the retriever, and export: mine, train-retriever, index, export."""
 
 from __future__ import annotations
 
@@ -17,27 +17,22 @@ from policies.cli.options import (
     RayAddressOption,
     ResumeOption,
     SeedOption,
-    ShotsOption,
     TaskOption,
     print_usage,
     progress_for,
 )
 from policies.label_rule import LabelRule
-from policies.retriever_config import RetrieverTrainingConfig
-from selector.errors import UnknownNameError
+from policies.retriever_config import ROWS, RetrieverTrainingConfig
 from selector.workspace import Workspace
 
 TRAINING = RetrieverTrainingConfig()
-RetrieverOption = Annotated[
-    Path | None, typer.Option("--retriever", help="A folder of train-retriever; else the task's encoder.")
-]
 
 
 @app.command()
 def mine(
     task: TaskOption,
     out: OutOption,
-    candidates: Annotated[int, typer.Option(min=2, help="Candidates scored for each training query.")] = 20,
+    candidates: Annotated[int, typer.Option(min=2, help="Candidates scored for each training query.")] = 8,
     recall: Annotated[
         str,
         typer.Option(
@@ -47,7 +42,7 @@ def mine(
     ] = "nearest,random",
     context: Annotated[int, typer.Option(min=0, help="Demonstrations before each candidate when it is scored.")] = 0,
     storage: Annotated[str, typer.Option(help="jsonl or parquet.")] = "jsonl",
-    limit: LimitOption = None,
+    limit: LimitOption = 100,
     seed: SeedOption = 0,
     resume: ResumeOption = True,
     engine: EngineOption = "",
@@ -60,7 +55,9 @@ def mine(
     from policies.stages import mine_candidates
 
     config = MiningConfig(candidates=candidates, query_limit=limit, context=context, storage=storage, seed=seed)
-    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
+    workspace = Workspace.open(
+        task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress_for(quiet)
+    )
     names = [name.strip() for name in recall.split(",") if name.strip()]
     folder = mine_candidates(workspace, out, config=config, recall=names, resume=resume, progress=progress_for(quiet))
     if not quiet:
@@ -75,7 +72,9 @@ def train_retriever(
         list[Path], typer.Option("--mined", help="A folder of `shotsmith mine`; several times for several rounds.")
     ],
     out: OutOption,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training queries, at most.")] = TRAINING.epochs,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help=f"Passes over the training queries, at most; else about {ROWS:,} rows.")
+    ] = TRAINING.epochs,
     patience: Annotated[
         int, typer.Option(min=1, help="Passes without a better result on dev until training ends.")
     ] = TRAINING.patience,
@@ -135,47 +134,12 @@ def index(
     typer.echo(f"{retriever}: {len(selector.index):,} demonstrations, {selector.index.kind} index")
 
 
-@app.command("train-policy")
-def train_policy(
-    task: TaskOption,
-    out: OutOption,
-    env: Annotated[str, typer.Option("--env", help="The decision problem: per-query.")] = "per-query",
-    algo: Annotated[str, typer.Option("--algo", help="The learner: ppo.")] = "ppo",
-    retriever: RetrieverOption = None,
-    shots: ShotsOption = 4,
-    steps: Annotated[int, typer.Option(min=1, help="Environment steps in all.")] = 4096,
-    shortlist: Annotated[int, typer.Option(min=1, help="Candidates offered for each query.")] = 16,
-    seed: SeedOption = 0,
-    resume: ResumeOption = True,
-    engine: EngineOption = "",
-    ray_address: RayAddressOption = "",
-    no_cache: NoCacheOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Train a selection policy by reinforcement learning."""
-    from policies.ppo import PolicyTrainingConfig
-    from policies.stages import train_policy_on
-
-    if env != "per-query":
-        raise UnknownNameError("environment", env, known=("per-query",))
-    if algo != "ppo":
-        raise UnknownNameError("algorithm", algo, known=("ppo",))
-    config = PolicyTrainingConfig(shots=shots, shortlist_size=shortlist, total_steps=steps, seed=seed)
-    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address)
-    run = train_policy_on(
-        workspace, out, retriever=retriever, config=config, resume=resume, progress=progress_for(quiet)
-    )
-    if not quiet:
-        print_usage(workspace.usage)
-    typer.echo(run)
-
-
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder of train-policy.")],
     out: OutOption,
 ) -> None:
-    """Write a run's best checkpoint as an artifact that needs neither the learner nor the language model."""
+    """Write a run's best checkpoint as an artifact that needs no learner, nor, by default, the language model."""
     from policies.export import export_policy
 
     typer.echo(export_policy(run, out))

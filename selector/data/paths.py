@@ -18,7 +18,7 @@ from selector.errors import DiskFullError, UsageError
 
 VARIABLE = "SHOTSMITH_CACHE"
 LIMIT_VARIABLE = "SHOTSMITH_STORE_MIB"
-STORE_MIB = 4096  # some 50 million scores
+STORE_MIB = 4096  # some 35 million scores
 
 
 def cache_folder() -> Path:

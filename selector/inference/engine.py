@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from selector.data.pool import Pool
-from selector.errors import PromptTooLongError, UnknownLabelError, UsageError
+from selector.errors import PromptTooLongError, ServerCapabilityError, UnknownLabelError, UsageError
 from selector.inference.calibration import (
     CONTENT_FREE,
     Scores,
@@ -23,7 +24,7 @@ from selector.inference.calibration import (
     log_softmax,
 )
 from selector.inference.scoring import Request, scoring_function
-from selector.lm.base import LanguageModel
+from selector.lm.base import LanguageModel, gives_exact_scores
 from selector.prompting.template import PromptTemplate
 from selector.types import Prediction, Query, Selection
 
@@ -47,6 +48,7 @@ class InferenceEngine:
         UnknownLabelError: When a label of the pool has no verbalizer.
         InvalidExampleError: When a member of the pool lacks a field of the template.
         UsageError: When targets are free text and scoring or calibration is not the default.
+        ServerCapabilityError: When scoring is not direct and the model's scores may be bounds.
     """
 
     def __init__(
@@ -73,6 +75,9 @@ class InferenceEngine:
         self.scoring = scoring
         self.calibration = calibration
         self._function = scoring_function(scoring)
+        if scoring != "direct":
+            _require_exact(lm, f"{scoring} scoring", 'Set scoring = "direct"')
+        self._demonstration_tokens: dict[int, int] = {}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -144,12 +149,43 @@ class InferenceEngine:
 
         Raises:
             UnknownLabelError: When a query has no label or one without verbalizer.
+            ServerCapabilityError: When targets are free text and the model's scores may be bounds.
         """
         if self.template.free_text:
+            _require_exact(self.lm, "the log-probability of a free text", "Choose a method that needs only answers")
             return self._target_logprobs(queries, self.fit(queries, selections))
-        columns = [self._gold_column(query) for query in queries]
+        columns = self.gold_columns(queries)
         logprobs: Scores = log_softmax(self.score(queries, selections))[np.arange(len(columns)), columns]
         return logprobs
+
+    def gold_columns(self, queries: Sequence[Query]) -> npt.NDArray[np.int64]:
+        """Finds the column of each query's gold label in a score matrix.
+
+        Args:
+            queries: N labelled queries.
+
+        Returns:
+            (N,) columns.
+
+        Raises:
+            UnknownLabelError: When a query has no label or one without verbalizer.
+        """
+        return np.array([self._gold_column(query) for query in queries], dtype=np.int64)
+
+    def demonstration_tokens(self, indices: Sequence[int]) -> list[int]:
+        """Counts the tokens that members of the pool take as demonstrations, separator included, each once.
+
+        Args:
+            indices: Pool positions.
+
+        Returns:
+            One count for each; tokens that would join across a separator are counted apart.
+        """
+        unknown = [index for index in dict.fromkeys(indices) if index not in self._demonstration_tokens]
+        if unknown:
+            texts = [self.template.demonstration(self.pool[index]) + self.template.separator for index in unknown]
+            self._demonstration_tokens.update(zip(unknown, self.lm.count_tokens(texts), strict=True))
+        return [self._demonstration_tokens[index] for index in indices]
 
     def predict(
         self,
@@ -277,3 +313,12 @@ class InferenceEngine:
         if query.label is None or query.label not in self.labels:
             raise UnknownLabelError(str(query.label), known=self.labels, where="the template")
         return self.labels.index(query.label)
+
+
+def _require_exact(lm: LanguageModel, asked: str, otherwise: str) -> None:
+    if not gives_exact_scores(lm):
+        raise ServerCapabilityError(
+            f"{asked} is asked of a server whose scores may be bounds",
+            expected="a server with echo or prompt_logprobs",
+            remedy=f"{otherwise}, use another server, or load the model here.",
+        )

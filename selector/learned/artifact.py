@@ -13,17 +13,36 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+from torch import nn
 
 from selector.errors import ArtifactError
+from selector.learned.constraints import Constraints
+from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
+from selector.learned.lm_features import AGREEMENT
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
-from selector.learned.observation import FEATURES
+from selector.learned.observation import FEATURES, feature_names
 from selector.learned.tensors import save_tensors
 
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "policy.safetensors"
 ENCODER_FOLDER: Final = "encoder"
 SCHEMA_VERSION: Final = 1
+PER_QUERY, CORPUS = "per-query", "corpus"  # what a policy decides for: a query, or a task as a whole
+CORPUS_FEATURES: Final = (*STATE_FEATURES, *CANDIDATE_FEATURES)
+KNOWN_FEATURES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
+    {
+        PER_QUERY: (FEATURES, feature_names(lm_features=True)),
+        CORPUS: (CORPUS_FEATURES, (*CORPUS_FEATURES, *LM_FEATURES)),
+    }
+)
+LATER_KEYS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"kind": PER_QUERY, "candidates": (), "max_per_label": None, "token_budget": None}
+)
+"""What the first manifests of version 1 do not say."""
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -32,7 +51,7 @@ class Manifest:
 
     Attributes:
         shots: How many demonstrations the policy was trained to choose.
-        shortlist_size: How many candidates it is offered.
+        shortlist_size: How many candidates it is offered, or was in training where it takes any number.
         may_stop: Whether it may choose fewer.
         labelled_demonstrations: Whether demonstrations are embedded with their label.
         network: The sizes of its network.
@@ -43,6 +62,10 @@ class Manifest:
         metrics: What was measured in training, by name; higher is better.
         shotsmith: The version that wrote it.
         schema_version: Of this manifest.
+        kind: "per-query", or "corpus" where one prompt serves the whole task.
+        candidates: Pool positions of the candidates that it was trained on, where they were the same all along.
+        max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
+        token_budget: How many tokens its demonstrations may have together; None for no limit.
     """
 
     shots: int
@@ -57,11 +80,20 @@ class Manifest:
     metrics: Mapping[str, float] = field(default_factory=dict)
     shotsmith: str = ""
     schema_version: int = SCHEMA_VERSION
+    kind: str = PER_QUERY
+    candidates: tuple[int, ...] = ()
+    max_per_label: int | None = None
+    token_budget: int | None = None
+
+    @property
+    def constraints(self) -> Constraints:
+        """What a prompt may hold."""
+        return Constraints(self.max_per_label, self.token_budget)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact that has been read.
+    """An artifact of the kind "per-query" that has been read.
 
     Attributes:
         folder: Where it lies.
@@ -76,8 +108,25 @@ class Artifact:
     @property
     def encoder_source(self) -> str:
         """What `SentenceEncoder.load` takes."""
-        inside = self.folder / self.manifest.encoder
-        return str(inside) if self.manifest.encoder == ENCODER_FOLDER else self.manifest.encoder
+        return encoder_source(self.folder, self.manifest)
+
+    @property
+    def asks_language_model(self) -> bool:
+        """Whether choosing needs the language model."""
+        return AGREEMENT in self.manifest.features
+
+
+def encoder_source(folder: Path, manifest: Manifest) -> str:
+    """Tells where an artifact's encoder is.
+
+    Args:
+        folder: The artifact.
+        manifest: Its manifest.
+
+    Returns:
+        What `SentenceEncoder.load` takes.
+    """
+    return str(folder / manifest.encoder) if manifest.encoder == ENCODER_FOLDER else manifest.encoder
 
 
 def write_artifact(
@@ -88,7 +137,7 @@ def write_artifact(
     encoder: Path | None = None,
     check: Callable[[Artifact], None] | None = None,
 ) -> Path:
-    """Writes an artifact; what stood in the folder before is replaced only when all is written.
+    """Writes an artifact of the kind "per-query"; see `write_folder`.
 
     Args:
         folder: Where.
@@ -96,6 +145,32 @@ def write_artifact(
         network: The network.
         encoder: A sentence-transformers folder that is copied into the artifact.
         check: Looks at the artifact as it is read back, before anything is replaced; raises to refuse it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ArtifactError: When something stands there that is not an artifact.
+    """
+
+    def look(made: Path) -> None:
+        if check is not None:
+            check(read_artifact(made))
+
+    return write_folder(folder, manifest, network, encoder=encoder, check=look)
+
+
+def write_folder(
+    folder: Path, manifest: Manifest, network: nn.Module, *, encoder: Path | None, check: Callable[[Path], None]
+) -> Path:
+    """Writes an artifact of any kind; what stood in the folder before is replaced only when all is written.
+
+    Args:
+        folder: Where.
+        manifest: The manifest; its checksum is filled in.
+        network: The network.
+        encoder: A sentence-transformers folder that is copied into the artifact.
+        check: Reads the artifact back, before anything is replaced; raises to refuse it.
 
     Returns:
         The folder.
@@ -114,8 +189,7 @@ def write_artifact(
             shutil.copytree(encoder, made / ENCODER_FOLDER, ignore=shutil.ignore_patterns("tensorboard", "checkpoint*"))
         content = asdict(manifest) | {"weights_sha256": _sha256(made / WEIGHTS_FILE)}
         (made / MANIFEST_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        if check is not None:
-            check(read_artifact(made))
+        check(made)
         if folder.exists():
             shutil.rmtree(folder)
         made.rename(folder)
@@ -123,7 +197,7 @@ def write_artifact(
 
 
 def read_artifact(folder: Path | str) -> Artifact:
-    """Reads and checks an artifact.
+    """Reads and checks an artifact of the kind "per-query".
 
     Args:
         folder: The artifact.
@@ -132,20 +206,30 @@ def read_artifact(folder: Path | str) -> Artifact:
         Its manifest and network.
 
     Raises:
-        ArtifactError: When it is missing, damaged or of another version.
+        ArtifactError: When it is missing, damaged, of another version or of another kind.
     """
     folder = Path(folder)
-    manifest = _manifest(folder)
-    path = folder / WEIGHTS_FILE
-    if not path.is_file() or _sha256(path) != manifest.weights_sha256:
-        raise _damaged(path, "missing or changed since it was written")
-    return Artifact(folder, manifest, _network(path, manifest))
+    manifest = read_manifest(folder, kind=PER_QUERY)
+    network = read_weights(folder, lambda: PointerNetwork(PointerNetworkConfig(**manifest.network)))
+    return Artifact(folder, manifest, network)
 
 
-def _manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
+    """Reads and checks the manifest of an artifact, and the checksum of its weights.
+
+    Args:
+        folder: The artifact.
+        kind: The kind that is wanted; None takes any.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ArtifactError: When it is missing, damaged, of another version or of another kind.
+    """
     path = folder / MANIFEST_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = {**LATER_KEYS} | json.loads(path.read_text(encoding="utf-8"))
         version = content["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"missing or not a manifest ({type(error).__name__})") from error
@@ -156,20 +240,45 @@ def _manifest(folder: Path) -> Manifest:
             remedy="Use the version of shotsmith that wrote it, or export the policy again.",
         )
     try:
-        manifest = Manifest(**{entry.name: content[entry.name] for entry in fields(Manifest)})
+        tuples = {name: tuple(content[name]) for name in ("features", "candidates")}
+        manifest = Manifest(**{entry.name: content[entry.name] for entry in fields(Manifest)} | tuples)
     except KeyError as error:
         raise _damaged(path, f"without the key {error}") from error
-    if tuple(manifest.features) != FEATURES:
+    except TypeError as error:
+        raise _damaged(path, f"not a manifest ({error})") from error
+    if manifest.kind not in KNOWN_FEATURES or kind not in (None, manifest.kind):
+        raise ArtifactError(
+            f"{path} is of the kind {manifest.kind!r}",
+            expected=f"the kind {kind or ' or '.join(KNOWN_FEATURES)}",
+            remedy="Load it with `selector.strategies.exported.load_policy`, or export the policy again.",
+        )
+    if tuple(manifest.features) not in KNOWN_FEATURES[manifest.kind]:
         raise _damaged(path, f"made for the features {manifest.features}")
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file() or _sha256(weights) != manifest.weights_sha256:
+        raise _damaged(weights, "missing or changed since it was written")
     return manifest
 
 
-def _network(path: Path, manifest: Manifest) -> PointerNetwork:
+def read_weights(folder: Path, build: Callable[[], NetworkT]) -> NetworkT:
+    """Reads the network of an artifact.
+
+    Args:
+        folder: The artifact.
+        build: Makes a network of the sizes that the manifest says.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        ArtifactError: When weights and sizes do not fit.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    path = folder / WEIGHTS_FILE
     try:
-        network = PointerNetwork(PointerNetworkConfig(**manifest.network))
+        network = build()
         network.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise _damaged(path, f"unlike its manifest ({str(error).splitlines()[0]})") from error

@@ -24,6 +24,7 @@ class PointerNetworkConfig:
         hidden: The width of the layers inside.
         similarity_weight: What the similarity of a candidate weighs before training, in nats per unit of cosine.
         stop_logit: The score of STOP before training, in nats.
+        prompt_features: P, the number of features of the current prompt; 0 where the language model is not asked.
     """
 
     width: int
@@ -31,6 +32,7 @@ class PointerNetworkConfig:
     hidden: int = 64
     similarity_weight: float = 10.0
     stop_logit: float = -2.0
+    prompt_features: int = 0
 
 
 class PointerNetwork(nn.Module):
@@ -47,7 +49,7 @@ class PointerNetwork(nn.Module):
         self.query = nn.Linear(config.width, hidden)
         self.candidate = nn.Linear(config.width + config.features, hidden)
         self.reader = nn.GRU(hidden, hidden, batch_first=True)
-        self.state = nn.Sequential(nn.Linear(3 * hidden + 1, hidden), nn.Tanh())
+        self.state = nn.Sequential(nn.Linear(3 * hidden + 1 + config.prompt_features, hidden), nn.Tanh())
         self.pointer_hidden = nn.Linear(3 * hidden, hidden)
         self.pointer = nn.Linear(hidden, 1)
         self.stop = nn.Linear(hidden, 1)
@@ -74,7 +76,9 @@ class PointerNetwork(nn.Module):
         candidates = torch.tanh(self.candidate(torch.cat([embeddings, features], dim=-1)))  # (B, K, hidden)
         present = features.abs().sum(dim=-1, keepdim=True).gt(0).float()  # padding has no features
         mean = (candidates * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
-        state = self.state(torch.cat([query, self._read(chosen, candidates), mean, observation["step"]], -1))
+        known = [query, self._read(chosen, candidates), mean, observation["step"]]
+        known += [observation["prompt"]] if self.config.prompt_features else []
+        state = self.state(torch.cat(known, -1))
         spread = state[:, None, :].expand_as(candidates)
         joined = torch.cat([candidates, spread, candidates * query[:, None, :]], dim=-1)  # (B, K, 3 * hidden)
         scores = self.pointer(torch.tanh(self.pointer_hidden(joined))).squeeze(-1)

@@ -64,9 +64,23 @@ class Usage:
         return replace(self, **{name: getattr(self, name) + change for name, change in changes.items()})
 
 
+def gives_exact_scores(lm: LanguageModel) -> bool:
+    """Tells whether all scores of a model are log-probabilities.
+
+    Args:
+        lm: The language model.
+
+    Returns:
+        False where some are bounds or guesses, which rank labels but must not be averaged or compared with others.
+    """
+    return bool(getattr(lm, "exact", True))
+
+
 @runtime_checkable
 class LanguageModel(Protocol):
     """What the engine needs of a language model.
+
+    A model that cannot give every log-probability has an attribute `exact` that is False; see `gives_exact_scores`.
 
     Attributes:
         fingerprint: Identifies the weights, their revision and dtype; equal fingerprints give equal scores.

@@ -2,16 +2,18 @@
 
 The key covers the language model's fingerprint, the prompt and the completion, so a score can never be mistaken for
 another one's. SQLite in write-ahead mode keeps it safe against a kill at any moment and shared by processes. Beyond a
-size limit the scores that were not used for longest give way. This module knows nothing of what the prompts mean.
+size limit the scores that were not used for longest give way. Threads may share a store. This module knows nothing of
+what the prompts mean.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selector.errors import DiskFullError, ScoreStoreError
@@ -21,7 +23,12 @@ LOOKUP = 500  # keys in one SELECT; SQLite allows 999 variables in old builds
 COMMIT = 512  # requests scored between two commits: about what a kill can lose
 BUSY_SECONDS = 60.0
 EVICTED = 0.25  # share of the rows that goes at once when the limit is met
-DAY_SECONDS = 86_400  # recency is kept by the day, so that reading seldom writes
+RECENT = 3_600 * 10**9  # nanoseconds; the use of a score that was used of late is written with the next scores only
+NOTED = 100_000  # uses that wait to be written at most
+
+# What SQLite says of a file in use, and of a file that is no score store; the low byte of its code.
+BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
 
 
 def score_key(fingerprint: str, prompt: str, completion: str) -> bytes:
@@ -43,7 +50,7 @@ def score_key(fingerprint: str, prompt: str, completion: str) -> bytes:
 
 
 class ScoreStore:
-    """A file of scores, safe for several processes.
+    """A file of scores, safe for several processes and for threads that share it.
 
     Args:
         path: The SQLite file; it and its folder are made when missing.
@@ -57,9 +64,13 @@ class ScoreStore:
     def __init__(self, path: Path, *, size_limit: int | None = None) -> None:
         self.path = path
         self.size_limit = size_limit
+        self._lock = threading.Lock()  # one thread at a time: a transaction belongs to the connection
+        self._noted: dict[bytes, None] = {}  # keys whose use is not written yet
         with self._errors_named():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute(
@@ -67,14 +78,18 @@ class ScoreStore:
                 "tokens INTEGER NOT NULL, total_tokens INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
             )
             self._add_recency()
+            self._connection.execute("CREATE INDEX IF NOT EXISTS scores_used ON scores (used, key)")
 
     def __len__(self) -> int:
-        with self._errors_named():
+        with self._lock, self._errors_named():
             return int(self._connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0])
 
     def close(self) -> None:
         """Closes the file."""
-        self._connection.close()
+        with self._lock:
+            with suppress(sqlite3.Error):  # recency is not worth an error
+                self._write_noted()
+            self._connection.close()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, CompletionScore]:
         """Looks scores up.
@@ -85,18 +100,19 @@ class ScoreStore:
         Returns:
             The scores of those keys that are stored.
         """
-        found, today, stale = {}, _today(), []
-        with self._errors_named():
+        found, oldest = {}, time.time_ns()
+        recent = oldest - RECENT
+        with self._lock, self._errors_named():
             for start in range(0, len(keys), LOOKUP):
                 chunk = keys[start : start + LOOKUP]
                 marks = ",".join("?" * len(chunk))
                 query = f"SELECT key, logprob, tokens, total_tokens, used FROM scores WHERE key IN ({marks})"  # noqa: S608
                 for key, logprob, tokens, total, used in self._connection.execute(query, chunk):
                     found[key] = CompletionScore(logprob, tokens, total)
-                    if used < today:
-                        stale.append((today, key))
-            if stale:
-                self._write("UPDATE scores SET used = ? WHERE key = ?", stale)
+                    self._noted[key] = None
+                    oldest = min(oldest, used)
+            if oldest < recent or len(self._noted) > NOTED:
+                self._write_noted()
         return found
 
     def put(self, scores: Mapping[bytes, CompletionScore]) -> None:
@@ -105,23 +121,38 @@ class ScoreStore:
         Args:
             scores: Key to score.
         """
-        today = _today()
-        with self._errors_named():
-            rows = [(key, *score, today) for key, score in scores.items()]
-            self._write("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
+        with self._lock, self._errors_named(), self._transaction() as stamp:
+            self._touch(stamp)
+            rows = [(key, *score, stamp + 1) for key, score in scores.items()]
+            self._connection.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
             if self.size_limit is not None and self._size() > self.size_limit:
                 self._evict()
 
-    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        """Runs a statement for every row in one transaction."""
+    @contextmanager
+    def _transaction(self) -> Iterator[int]:
+        """Begins to write and yields a stamp of recency that is later than all in the file, whatever the clock says."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            self._connection.executemany(statement, rows)
+            latest = self._connection.execute("SELECT MAX(used) FROM scores").fetchone()[0] or 0
+            yield max(time.time_ns(), latest + 1)
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        self._noted.clear()
+
+    def _touch(self, stamp: int) -> None:
+        self._connection.executemany("UPDATE scores SET used = ? WHERE key = ?", [(stamp, key) for key in self._noted])
+
+    def _write_noted(self) -> None:
+        """Writes which scores were used, unless another process is writing: reading never waits for recency."""
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            with suppress(sqlite3.OperationalError), self._transaction() as stamp:
+                self._touch(stamp)
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
     def _size(self) -> int:
         """Bytes that the rows take; pages freed by eviction are used again before the file grows."""
@@ -133,7 +164,9 @@ class ScoreStore:
 
     def _evict(self) -> None:
         count = int(self._connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0] * EVICTED)
-        self._write("DELETE FROM scores WHERE key IN (SELECT key FROM scores ORDER BY used, key LIMIT ?)", [(count,)])
+        self._connection.execute(
+            "DELETE FROM scores WHERE key IN (SELECT key FROM scores ORDER BY used, key LIMIT ?)", (count,)
+        )
 
     def _add_recency(self) -> None:
         """Lets a file of version 0.1, which knew no recency, go on."""
@@ -156,17 +189,38 @@ class ScoreStore:
                 remedy="Set SHOTSMITH_CACHE to another folder, or pass --no-cache.",
             ) from error
         except sqlite3.Error as error:
-            if "full" in str(error):
-                raise DiskFullError(str(self.path)) from error
-            raise ScoreStoreError(
-                f"the score store {self.path} cannot be used ({error})",
-                expected="a SQLite file written by shotsmith",
-                remedy="Delete it (scores will be computed again), or pass --no-cache.",
-            ) from error
+            raise _named(error, self.path) from error
+
+
+def _named(error: sqlite3.Error, path: Path) -> DiskFullError | ScoreStoreError:
+    """Only a file that is no score store is to be deleted; one that is in use or out of reach holds good scores."""
+    code = getattr(error, "sqlite_errorcode", None)  # None where the module itself refuses, as on a closed file
+    kind = None if code is None else code & 0xFF
+    if kind == sqlite3.SQLITE_FULL:
+        return DiskFullError(str(path))
+    if kind in BUSY_CODES:
+        return ScoreStoreError(
+            f"the score store {path} is held by another process ({error})",
+            expected=f"a turn to write within {BUSY_SECONDS:g} seconds",
+            remedy="The scores are safe: run the same command again when the other has gone on, or pass --no-cache.",
+        )
+    if kind in DAMAGE_CODES:
+        return ScoreStoreError(
+            f"the score store {path} cannot be used ({error})",
+            expected="a SQLite file written by shotsmith",
+            remedy="Delete it (scores will be computed again), or pass --no-cache.",
+        )
+    return ScoreStoreError(
+        f"the score store {path} cannot be reached ({error})",
+        expected="an open file that can be read and written",
+        remedy="Check the rights to the file and its folder, set SHOTSMITH_CACHE to another, or pass --no-cache.",
+    )
 
 
 class CachedLanguageModel:
     """A language model that asks the score store first.
+
+    Threads may share it. They take turns at the model behind, so that its work is counted for the right call.
 
     Args:
         lm: The language model.
@@ -179,6 +233,8 @@ class CachedLanguageModel:
         self._commit = commit
         self._store = store
         self._usage = Usage()
+        self._turn = threading.Lock()  # held while the model works
+        self._counting = threading.Lock()
 
     @property
     def fingerprint(self) -> str:
@@ -209,19 +265,18 @@ class CachedLanguageModel:
             {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in scores}.items(), key=_pair
         )
         hits = sum(key in scores for key in keys)
-        before = self._lm.usage.tokens_computed
+        computed = 0
         for chunk in _chunks(missing, self._commit):
-            values = self._lm.logprobs([pair[0] for _, pair in chunk], [pair[1] for _, pair in chunk])
+            with self._turn:
+                before = self._lm.usage.tokens_computed
+                values = self._lm.logprobs([pair[0] for _, pair in chunk], [pair[1] for _, pair in chunk])
+                computed += self._lm.usage.tokens_computed - before
             new = {key: value for (key, _), value in zip(chunk, values, strict=True)}
             self._store.put(new)
             scores |= new
         results = [scores[key] for key in keys]
-        self._usage = self._usage.also(
-            calls=len(keys),
-            tokens=sum(score.total_tokens for score in results),
-            tokens_computed=self._lm.usage.tokens_computed - before,
-            cached=hits,
-        )
+        tokens = sum(score.total_tokens for score in results)
+        self._count(Usage(calls=len(keys), tokens=tokens, tokens_computed=computed, cached=hits))
         return results
 
     def generate(
@@ -235,12 +290,18 @@ class CachedLanguageModel:
         seed: int = 0,
     ) -> list[str]:
         """Continues prompts; texts are not stored; see `LanguageModel.generate`."""
-        before = self._lm.usage
-        texts = self._lm.generate(
-            prompts, max_new_tokens=max_new_tokens, stop=stop, temperature=temperature, top_k=top_k, seed=seed
-        )
-        self._usage = self._usage + (self._lm.usage - before)
+        with self._turn:
+            before = self._lm.usage
+            texts = self._lm.generate(
+                prompts, max_new_tokens=max_new_tokens, stop=stop, temperature=temperature, top_k=top_k, seed=seed
+            )
+            used = self._lm.usage - before
+        self._count(used)
         return texts
+
+    def _count(self, used: Usage) -> None:
+        with self._counting:
+            self._usage = self._usage + used
 
 
 def _chunks(
@@ -252,10 +313,6 @@ def _chunks(
         if end == len(missing) or (end - start >= size and missing[end][1][0] != missing[end - 1][1][0]):
             yield missing[start:end]
             start = end
-
-
-def _today() -> int:
-    return int(time.time()) // DAY_SECONDS
 
 
 def _pair(item: tuple[bytes, tuple[str, str]]) -> tuple[str, str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 SHARD = 128  # requests: long enough to share prefixes, short enough to lose little with a worker
 WAITING = 2  # shards at a worker: it never idles, and nothing piles up there
-DEATHS = 5  # of workers in one call before it is given up
+DEATHS = 5  # of workers or results in one call before it is given up
 CORES = 4  # of a CPU worker, where the number of workers is not given
 ROOM = 300.0  # seconds until a worker has its cores: long enough for a cluster that grows on demand
 LOOK = 5.0  # seconds between looks at the cluster, so that a wait can be interrupted and explained
@@ -46,11 +47,13 @@ class RayLanguageModel:
         self._ray = _connected(config.ray_address)
         self._progress = progress
         self._config = replace(config, engine="local")
-        resources = self._ray.cluster_resources()
-        gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        gpus, cores = sum(int(node.get("GPU", 0)) for node in nodes), [int(node.get("CPU", 0)) for node in nodes]
+        cpus = sum(cores) or 1  # a cluster that grows on demand may have none yet
         self._on_gpu = gpus > 0 and config.device != "cpu"
-        count = config.ray_workers or (gpus if self._on_gpu else max(1, cpus // CORES))
-        self._cpus = max(1, cpus // count) if not self._on_gpu else 1
+        count, self._cpus = placement(cores, config.ray_workers)
+        if self._on_gpu:
+            count = config.ray_workers or gpus
         if count > (gpus if self._on_gpu else cpus):
             raise ClusterError(
                 f"{count} workers are wanted on {gpus} GPUs and {cpus} CPU cores",
@@ -62,11 +65,11 @@ class RayLanguageModel:
         try:
             for worker in self._workers:
                 self._await_room(worker)
-            facts: tuple[str, int] = self._got(self._first([self._workers[0].facts.remote()]))
+            facts: tuple[str, int, bool] = self._got(self._first([self._workers[0].facts.remote()]))
         except BaseException:
             self.close()  # else a failed start would hold the cores it has
             raise
-        self._fingerprint, self._window = facts
+        self._fingerprint, self._window, self.exact = facts
 
     @property
     def fingerprint(self) -> str:
@@ -129,8 +132,9 @@ class RayLanguageModel:
         waiting = deque(jobs)
         running: dict[Any, tuple[int, Any, Job]] = {}  # reference to worker's number, worker, job
         load = [0] * len(self._workers)
-        deaths = 0
-        with self._progress.track("scoring on the cluster", total=size) as advance:
+        losses = 0
+        progress = self._progress if len(jobs) > 1 else SILENT  # one shard is soon done
+        with self._cancelled_on_error(running), progress.track("scoring on the cluster", total=size) as advance:
             while waiting or running:
                 while waiting and min(load) < WAITING:
                     number, job = load.index(min(load)), waiting.popleft()
@@ -142,11 +146,15 @@ class RayLanguageModel:
                 load[number] -= 1
                 try:
                     values, usage = self._got(done)
-                except self._ray.exceptions.RayActorError as error:
+                except self._lost as error:
                     waiting.appendleft(job)
-                    if worker is self._workers[number]:  # else one of its other jobs has replaced it already
-                        deaths += 1
-                        self._replace(number, deaths, error)
+                    died = isinstance(error, self._ray.exceptions.RayActorError)
+                    if died and worker is not self._workers[number]:
+                        continue  # one of its other jobs has replaced it already
+                    losses += 1
+                    self._check_losses(losses, error)
+                    if died:  # else only the result is lost; a worker that died with it says so when it is next asked
+                        self._replace(number, error)
                     continue
                 for place, value in zip(job.places, values, strict=True):
                     results[place] = value
@@ -154,14 +162,32 @@ class RayLanguageModel:
                 advance(len(job.places))
         return results
 
-    def _replace(self, number: int, deaths: int, error: Exception) -> None:
-        if deaths > DEATHS:
+    @property
+    def _lost(self) -> tuple[type[Exception], ...]:
+        """What ray raises where the work is to be done again."""
+        names = ("RayActorError", "ObjectLostError", "WorkerCrashedError")
+        return tuple(getattr(self._ray.exceptions, name) for name in names)
+
+    @contextmanager
+    def _cancelled_on_error(self, running: Mapping[Any, Any]) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            for reference in running:  # else the next call would wait for work that nobody wants
+                self._ray.cancel(reference)
+            raise
+
+    def _check_losses(self, losses: int, error: Exception) -> None:
+        if losses > DEATHS:
             raise ClusterError(
-                f"workers died {deaths} times",
+                f"workers died or results were lost {losses} times",
                 expected="workers that live",
                 remedy="See `ray logs`; too little memory is the usual reason. Scores so far are kept.",
             ) from error
+
+    def _replace(self, number: int, error: Exception) -> None:
         logger.warning("worker %d died and is replaced (%s)", number, type(error).__name__)
+        self._ray.kill(self._workers[number])  # one that is only out of reach would keep its cores
         self._workers[number] = self._worker()
         self._await_room(self._workers[number])
 
@@ -198,6 +224,21 @@ class RayLanguageModel:
             if isinstance(error.cause, ShotsmithError):
                 raise error.cause from None
             raise
+
+
+def placement(nodes: Sequence[int], wanted: int) -> tuple[int, int]:
+    """Finds how many CPU workers a cluster gets and how many cores each, such that all have room: none spans nodes.
+
+    Args:
+        nodes: The cores of each node.
+        wanted: How many workers; 0 is one for each four cores of a node, at least one.
+
+    Returns:
+        The number of workers, and of cores each: as many as there is room for, at least one.
+    """
+    count = wanted or max(1, sum(cores // CORES for cores in nodes))
+    fitting = [each for each in range(1, max(nodes, default=0) + 1) if sum(cores // each for cores in nodes) >= count]
+    return count, max(fitting, default=1)
 
 
 def _connected(address: str) -> Any:

@@ -9,7 +9,7 @@ import os
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from selector.lm.base import CompletionScore, LanguageModel, Usage
+from selector.lm.base import CompletionScore, LanguageModel, Usage, gives_exact_scores
 from selector.lm.config import LanguageModelConfig
 
 
@@ -51,13 +51,13 @@ class ModelWorker:
         """
         return os.getpid()
 
-    def facts(self) -> tuple[str, int]:
+    def facts(self) -> tuple[str, int, bool]:
         """Tells what the driver must know.
 
         Returns:
-            Fingerprint and context length.
+            Fingerprint, context length, and whether scores are exact: workers may ask a server.
         """
-        return self._lm.fingerprint, self._lm.context_length
+        return self._lm.fingerprint, self._lm.context_length, gives_exact_scores(self._lm)
 
     def count_tokens(self, texts: list[str]) -> tuple[list[int], Usage]:
         """Counts tokens.

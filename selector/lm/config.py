@@ -26,7 +26,7 @@ class LanguageModelConfig:
         context_length: The server's window where it does not tell, tokens; 0 is 2,048.
         engine: "local", or "ray" to share the work among the workers of a Ray cluster.
         ray_address: The cluster; empty starts one on this machine.
-        ray_workers: How many workers; 0 is one for each GPU, or one for each four CPU cores.
+        ray_workers: How many workers; 0 is one for each GPU, or one for each four CPU cores of a node.
     """
 
     model: str = "smollm2-135m-instruct"

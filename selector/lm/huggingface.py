@@ -2,8 +2,8 @@
 
 Completions are tokenised as they stand in the full text: the text is tokenised once, and every token that reaches
 beyond the end of the prompt belongs to the completion. Scoring goes by prefix trees; whether a model scores them
-exactly is checked once, against its plain forward pass, and a model that does not is scored in plain batches. This
-module knows nothing of demonstrations or labels.
+exactly is checked once, against its plain forward pass, and a model that does not is scored in plain batches. Threads
+may share a model: they take turns. This module knows nothing of demonstrations or labels.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from selector.errors import ModelLoadError, UsageError
 from selector.lm.base import CompletionScore, Usage
-from selector.lm.memory import MemoryPlan, plan_memory
+from selector.lm.memory import plan_memory
 from selector.lm.plain_scoring import PlainScorer
 from selector.lm.prefix_tree import TokenRequest
+from selector.lm.tree_check import why_no_trees
 from selector.lm.tree_scoring import TreeScorer
 
 logger = logging.getLogger(__name__)
-
-SELF_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}  # nats
-ROPE_OF_LENGTH = ("dynamic", "longrope")  # their angles depend on more than a token's own position
 
 
 class HuggingFaceLanguageModel:
@@ -58,7 +55,8 @@ class HuggingFaceLanguageModel:
         beginning = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
         self._beginning = next((token for token in beginning if token is not None), 0)
         self._memory = plan_memory(self._model, budget=memory_budget)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while the model works, and while usage is counted
+        self._reading = threading.Lock()  # held while the tokenizer works; it has a state of its own
         self._scores = self._scorer()
 
     @property
@@ -78,7 +76,8 @@ class HuggingFaceLanguageModel:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Counts tokens; see `LanguageModel.count_tokens`."""
-        return [len(ids) for ids in self._tokenizer(list(texts))["input_ids"]] if texts else []
+        with self._reading:
+            return [len(ids) for ids in self._tokenizer(list(texts))["input_ids"]] if texts else []
 
     def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[CompletionScore]:
         """Scores completions; see `LanguageModel.logprobs`.
@@ -94,10 +93,10 @@ class HuggingFaceLanguageModel:
             UsageError: When a completion is empty.
         """
         requests = self._tokenised(prompts, completions)
+        total = sum(len(request.tokens) for request in requests)
         with self._lock:
             sums, computed = self._scores.logprobs(requests)
-        total = sum(len(request.tokens) for request in requests)
-        self._usage = self._usage.also(calls=len(requests), tokens=total, tokens_computed=computed)
+            self._usage = self._usage.also(calls=len(requests), tokens=total, tokens_computed=computed)
         return [
             CompletionScore(float(logprob), len(request.tokens) - request.first, len(request.tokens))
             for logprob, request in zip(sums, requests, strict=True)
@@ -121,9 +120,11 @@ class HuggingFaceLanguageModel:
         if stop:
             sampling |= {"stop_strings": list(stop), "tokenizer": self._tokenizer}
         for number, prompt in enumerate(prompts):
-            ids = self._tokenizer(prompt)["input_ids"] or [self._beginning]
+            with self._reading:
+                ids = self._tokenizer(prompt)["input_ids"] or [self._beginning]
             inputs = torch.tensor([ids], device=self._model.device)
-            with torch.inference_mode(), torch.random.fork_rng():
+            # A turn for each text: scoring goes on between two of them, never within one.
+            with self._lock, torch.inference_mode(), torch.random.fork_rng():
                 torch.manual_seed(seed + number)
                 output = self._model.generate(
                     inputs,
@@ -132,10 +133,10 @@ class HuggingFaceLanguageModel:
                     pad_token_id=self._beginning,
                     **sampling,
                 )[0]
+                self._usage = self._usage.also(calls=1, tokens=len(output), tokens_computed=len(output))
             text = self._tokenizer.decode(output[len(ids) :], skip_special_tokens=True)
             cuts = [text.index(mark) for mark in stop if mark in text]
             texts.append(text[: min(cuts)] if cuts else text)
-            self._usage = self._usage.also(calls=1, tokens=len(output), tokens_computed=len(output))
         return texts
 
     def _tokenised(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenRequest]:
@@ -149,7 +150,8 @@ class HuggingFaceLanguageModel:
             return []
         full = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
         texts = list(dict.fromkeys(full))
-        encoded = self._tokenizer(texts, return_offsets_mapping=True, return_special_tokens_mask=True)
+        with self._reading:
+            encoded = self._tokenizer(texts, return_offsets_mapping=True, return_special_tokens_mask=True)
         row = {text: number for number, text in enumerate(texts)}
         requests = []
         for prompt, text in zip(prompts, full, strict=True):
@@ -183,31 +185,11 @@ class HuggingFaceLanguageModel:
 
     def _scorer(self) -> TreeScorer | PlainScorer:
         plain = PlainScorer(self._model, memory=self._memory, padding=self._beginning)
-        reason = _why_no_trees(self._model, plain)
+        reason = why_no_trees(self._model, plain)
         if reason is None:
             return TreeScorer(self._model, memory=self._memory)
         logger.warning("prefixes are not shared, plain batches are scored: %s", reason)
         return plain
-
-
-def _why_no_trees(model: Any, plain: PlainScorer) -> str | None:
-    """Scores four sequences with common beginnings both ways; None when a tree gives what plain passes give."""
-    text = model.config.get_text_config()
-    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
-    if rope.get("rope_type") in ROPE_OF_LENGTH:
-        return "its rotary embedding changes with the length of the longest sequence"
-    tokens = [(7 * at * at + 3) % int(text.vocab_size) for at in range(12)]
-    requests = [TokenRequest((*tokens[:6], *tokens[start:12]), 5) for start in (6, 8, 9, 10)]
-    expected = np.array([float(plain.logprobs([request])[0][0]) for request in requests])
-    few = MemoryPlan(budget=0, chunk_tokens=4, chunk_reads=4, block_rows=3)  # chunks and blocks end within sequences
-    try:
-        found, _ = TreeScorer(model, memory=few).logprobs(requests)
-    except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
-        return f"its attention takes no tree-shaped mask ({error})"
-    difference = float(np.abs(expected - found).max())
-    if not difference <= SELF_CHECK_TOLERANCE.get(model.dtype, 0.5):
-        return f"tree scores differ by {difference:.3g} nats"
-    return None
 
 
 def _context_length(config: Any) -> int:

@@ -7,7 +7,6 @@ run unless it was asked for, and only safetensors weights are read. This module 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import struct
 import tempfile
 from pathlib import Path
@@ -18,11 +17,11 @@ from safetensors import SafetensorError
 from selector.data.assets import find_bundled, is_bundled
 from selector.data.paths import cache_folder, full_disk_named, score_store_limit
 from selector.errors import ModelLoadError, UnknownNameError
-from selector.lm.base import LanguageModel
+from selector.lm.base import LanguageModel, gives_exact_scores
 from selector.lm.cache import COMMIT, CachedLanguageModel, ScoreStore
 from selector.lm.config import LanguageModelConfig
 from selector.lm.memory import MIB
-from selector.progress import hidden_library_bars
+from selector.progress import SILENT, Progress, hidden_library_bars
 
 if TYPE_CHECKING:
     import torch
@@ -32,17 +31,34 @@ READ_ERRORS = (
     *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, ImportError, RuntimeError),
     *(struct.error, SafetensorError),
 )
+# What decides the scores of a model folder: weights, settings, and how texts become tokens.
+DECIDING_FILES = (
+    *("*.safetensors", "config.json", "tokenizer*.json", "tokenizer.model", "vocab.*", "merges.txt"),
+    *("special_tokens_map.json", "added_tokens.json"),
+)
 DTYPES = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("local", "ray")
 
 
-def load_language_model(config: LanguageModelConfig, *, store: Path | None = None) -> LanguageModel:
+class StoredLanguageModel(CachedLanguageModel):
+    """A language model behind the score store that tells how exact it is; see `gives_exact_scores`."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether all scores of the model behind the store are log-probabilities."""
+        return gives_exact_scores(self._lm)
+
+
+def load_language_model(
+    config: LanguageModelConfig, *, store: Path | None = None, progress: Progress = SILENT
+) -> LanguageModel:
     """Loads a language model, behind the score store when one is given.
 
     Args:
         config: Which model, and whether it runs here, behind a server or on a cluster.
         store: The file of the score store; None scores everything afresh.
+        progress: Shows how far a call on a cluster is.
 
     Returns:
         The language model.
@@ -60,7 +76,7 @@ def load_language_model(config: LanguageModelConfig, *, store: Path | None = Non
     if config.engine == "ray":
         from selector.lm.cluster import RayLanguageModel
 
-        lm: LanguageModel = RayLanguageModel(config)
+        lm: LanguageModel = RayLanguageModel(config, progress=progress)
         commit *= 8  # so that all workers have something to do
     elif config.server:
         from selector.lm.server import ServerLanguageModel
@@ -75,7 +91,7 @@ def load_language_model(config: LanguageModelConfig, *, store: Path | None = Non
         lm = _local(config)
     if store is None:
         return lm
-    return CachedLanguageModel(lm, ScoreStore(store, size_limit=score_store_limit()), commit=commit)
+    return StoredLanguageModel(lm, ScoreStore(store, size_limit=score_store_limit()), commit=commit)
 
 
 def _local(config: LanguageModelConfig) -> LanguageModel:
@@ -153,9 +169,17 @@ def converted_gguf(path: Path) -> Path:
         folder = Path(scratch) / "model"
         plain.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        if not target.is_dir():  # another process may have been quicker
-            shutil.move(folder, target)
+        _put_in_place(folder, target)
     return target
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    """Renames a finished folder, unless another process was quicker: a whole target stays as it is."""
+    try:
+        folder.replace(target)
+    except OSError:
+        if not target.is_dir():
+            raise
 
 
 def native_bfloat16(device: str) -> bool:
@@ -210,8 +234,8 @@ def _source(config: LanguageModelConfig) -> tuple[str, str | None]:
 def _weights_fingerprint(source: str, model: Any) -> str:
     folder = Path(source)
     if folder.is_dir():
-        files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("tokenizer.json"))
-        return ":".join(_sha256(file) for file in files)
+        files = sorted({file for pattern in DECIDING_FILES for file in folder.glob(pattern)})
+        return ":".join(f"{file.name}={_sha256(file)}" for file in files)
     return f"{source}@{getattr(model.config, '_commit_hash', None)}"
 
 

@@ -10,10 +10,10 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
-from selector.errors import ServerCapabilityError, ServerError, UsageError
+from selector.errors import ServerCapabilityError, ServerError, ServerUnavailableError, UsageError
 from selector.lm.base import CompletionScore, Usage
 from selector.lm.server_api import ServerApi
 from selector.lm.server_modes import (
@@ -29,7 +29,11 @@ from selector.lm.server_modes import (
 
 logger = logging.getLogger(__name__)
 
-PROBE = "One two three four"
+# The end is one token to every tokeniser of words, and so probable that a server names it among the next tokens.
+PROBE_PROMPT, PROBE_END = "One two three four. One two three four. One two three", " four"
+PROBE = PROBE_PROMPT + PROBE_END
+AGREEMENT = 0.5  # nats; servers round, and may run the same model in batches of other shapes
+MISUNDERSTOOD = (KeyError, IndexError, TypeError, ValueError, AttributeError)  # from answers of another shape
 TOPS = (100, 20, 5)  # servers differ in how many next tokens they name
 DEFAULT_WINDOW = 2048
 MEANING = {
@@ -40,6 +44,8 @@ MEANING = {
 }
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Way = tuple[str, Callable[[str], dict[str, Any]], Callable[[Any], int]]
+"""A path that counts tokens, the request for a text, and the number in the answer."""
 
 
 class ServerLanguageModel:
@@ -71,9 +77,14 @@ class ServerLanguageModel:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies address, model name and mode; a server does not tell its weights' revision."""
-        name = f"{self._api.address}\n{self._model}\n{self.mode}"
+        """Identifies address, model name and how scores are told; a server does not tell its weights' revision."""
+        name = f"{self._api.address}\n{self._model}\n{self.mode}\n{self._top}"
         return hashlib.sha256(name.encode()).hexdigest()
+
+    @property
+    def exact(self) -> bool:
+        """Whether all scores are log-probabilities; else some are bounds, or only tell what was generated."""
+        return self.mode in ("echo", "prompt")
 
     @property
     def context_length(self) -> int:
@@ -109,7 +120,17 @@ class ServerLanguageModel:
                 "an empty completion was asked for", expected="a text to score", remedy="Give every label a verbalizer."
             )
         pairs = list(zip(prompts, completions, strict=True))
-        scores = self._all(self._scorer(), pairs)
+        # The labels of one query ask for the same things, so they go one after the other.
+        groups: dict[str, list[int]] = {}
+        for place, (prompt, _) in enumerate(pairs):
+            groups.setdefault(str(place) if self.exact else prompt, []).append(place)
+        found = self._all(self._group_scores, [[pairs[place] for place in places] for places in groups.values()])
+        by_place = {
+            place: score
+            for places, group in zip(groups.values(), found, strict=True)
+            for place, score in zip(places, group, strict=True)
+        }
+        scores = [by_place[place] for place in range(len(pairs))]
         total = sum(score.total_tokens for score in scores)
         self._usage = self._usage.also(calls=len(scores), tokens=total, tokens_computed=total)
         return scores
@@ -138,24 +159,23 @@ class ServerLanguageModel:
         self._usage = self._usage.also(calls=len(answers), tokens=total, tokens_computed=total)
         return [text for text, _ in answers]
 
-    def _scorer(self) -> Callable[[tuple[str, str]], CompletionScore]:
-        if self.mode in ("echo", "prompt"):
+    def _group_scores(self, pairs: Sequence[tuple[str, str]]) -> list[CompletionScore]:
+        """Scores pairs that share a prompt."""
+        prompt = pairs[0][0]
+        if self.exact:
             read = echoed_tokens if self.mode == "echo" else prompt_tokens
-            return lambda pair: completion_score(read(self._ask, "".join(pair)), pair[0])
+            return [completion_score(read(self._ask, prompt + completion), prompt) for _, completion in pairs]
+        for _, completion in pairs:
+            check_label(completion)
         if self.mode == "match":
-            generated = lru_cache(maxsize=None)(self._generated)
-            return lambda pair: _matched(pair, *generated(pair[0], 16))
-        # The labels of one query ask for the same distributions.
-        distribution = lru_cache(maxsize=4096)(lambda text: next_tokens(self._ask, text, top=self._top))
-        count = lru_cache(maxsize=4096)(self._count)
-        return lambda pair: followed_score(distribution, *pair, total_tokens=count(pair[0]))
+            choice = self._ask(prompt, {"max_tokens": 16, "temperature": 0})
+            text, total = str(choice.get("text", "")), int(choice["usage"].get("total_tokens", 0))
+            return [_matched(completion, text, total) for _, completion in pairs]
+        distribution, total = cache(lambda text: next_tokens(self._ask, text, top=self._top)), self._count(prompt)
+        return [followed_score(distribution, prompt, completion, total_tokens=total) for _, completion in pairs]
 
-    def _generated(self, prompt: str, length: int) -> tuple[str, int]:
-        choice = self._ask(prompt, {"max_tokens": length, "temperature": 0})
-        return str(choice.get("text", "")), int(choice["usage"].get("total_tokens", 0))
-
-    def _ask(self, text: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        answer = self._api.post("completions", {"model": self._model, "prompt": text, **options})
+    def _ask(self, text: str, options: Mapping[str, Any], *, patient: bool = True) -> Mapping[str, Any]:
+        answer = self._api.post("completions", {"model": self._model, "prompt": text, **options}, patient=patient)
         try:
             return {**answer["choices"][0], "usage": answer.get("usage") or {}}
         except (KeyError, IndexError, TypeError) as error:
@@ -165,40 +185,76 @@ class ServerLanguageModel:
                 remedy="See the server's log.",
             ) from error
 
+    def _ask_whether(self, text: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Asks for what the server may be unable to do: a refusal is soon believed, a busy server is waited for."""
+        try:
+            return self._ask(text, options, patient=False)
+        except ServerUnavailableError:
+            return self._ask(text, options)
+
     def _probe(self) -> tuple[str, int]:
         """Finds the best mode, and how many next tokens the server names."""
-        cut = len("One two three")
+        named, top = self._named()
         for mode, read in (("echo", echoed_tokens), ("prompt", prompt_tokens)):
             try:
-                completion_score(read(self._ask, PROBE), PROBE[:cut])
-            except (ServerError, ServerCapabilityError, KeyError, TypeError, ValueError):
+                score = completion_score(read(self._ask_whether, PROBE), PROBE_PROMPT)
+            except ServerUnavailableError:
+                raise  # what it can do is not known
+            except (ServerError, ServerCapabilityError, *MISUNDERSTOOD) as error:
+                logger.debug("%s does not score by %s: %s", self._api.address, mode, error)
                 continue
-            return mode, 0
-        for top in TOPS:
-            try:
-                found = next_tokens(self._ask, PROBE, top=top)
-            except (ServerError, KeyError, TypeError, ValueError):
-                continue
-            if len(found) > 1:
-                return "top", top
+            wanted = named.get(PROBE_END, score.logprob)
+            if score.tokens == 1 and abs(score.logprob - wanted) <= AGREEMENT:
+                return mode, 0
+            told = f"{score.logprob:.2f} nats for {score.tokens} tokens where {wanted:.2f} for one is right"
+            logger.warning("%s is not trusted to score by %s: it tells %s", self._api.address, mode, told)
+        if top:
+            return "top", top
         self._ask(PROBE, {"max_tokens": 1, "temperature": 0})  # a server that cannot even do that says so here
         logger.warning("%s gives no log-probabilities: %s", self._api.address, MEANING["match"])
         return "match", 0
 
+    def _named(self) -> tuple[dict[str, float], int]:
+        """The next tokens of the probe that the server names, and how many it can be asked for; 0 where none."""
+        for top in TOPS:
+            try:
+                found = next_tokens(self._ask_whether, PROBE_PROMPT, top=top)
+            except ServerUnavailableError:
+                raise
+            except (ServerError, *MISUNDERSTOOD):
+                continue
+            if len(found) > 1:
+                return found, top
+        return {}, 0
+
     def _counter(self) -> Callable[[str], int]:
         """Finds the server's way to count tokens: vLLM's, llama.cpp's, llama-cpp-python's, or a completion's usage."""
-        ways: list[Callable[[str], int]] = [
-            lambda text: int(self._api.post("/tokenize", {"model": self._model, "prompt": text})["count"]),
-            lambda text: len(self._api.post("/tokenize", {"content": text, "add_special": True})["tokens"]),
-            lambda text: int(self._api.post("/extras/tokenize/count", {"input": text})["count"]),
+        ways: list[Way] = [
+            ("/tokenize", lambda text: {"model": self._model, "prompt": text}, lambda answer: int(answer["count"])),
+            ("/tokenize", lambda text: {"content": text, "add_special": True}, lambda answer: len(answer["tokens"])),
+            ("/extras/tokenize/count", lambda text: {"input": text}, lambda answer: int(answer["count"])),
         ]
         for way in ways:
             try:
-                if way(PROBE) > 0:
-                    return way
-            except (ServerError, KeyError, TypeError, ValueError):
+                if self._counted_by(way, PROBE, patient=False) > 0:
+                    return partial(self._counted_by, way)
+            except (ServerError, *MISUNDERSTOOD):  # a gateway may answer anything for a path that it does not know
                 continue
-        return lambda text: int(self._ask(text, {"max_tokens": 1})["usage"]["prompt_tokens"])
+        return self._counted_by_usage
+
+    def _counted_by(self, way: Way, text: str, *, patient: bool = True) -> int:
+        path, body, read = way
+        return read(self._api.post(path, body(text), patient=patient))
+
+    def _counted_by_usage(self, text: str) -> int:
+        usage = self._ask(text, {"max_tokens": 1})["usage"]
+        if "prompt_tokens" not in usage:
+            raise ServerCapabilityError(
+                f"{self._api.address} does not count tokens",
+                expected="prompt_tokens in the usage of a completion, or a way to tokenise",
+                remedy="Use another server, or load the model here.",
+            )
+        return int(usage["prompt_tokens"])
 
     def _all(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Does the work for all items, a bounded number at once; the first failure stops the rest."""
@@ -211,7 +267,6 @@ class ServerLanguageModel:
                 raise
 
 
-def _matched(pair: tuple[str, str], text: str, total_tokens: int) -> CompletionScore:
-    check_label(pair[1])
-    matches = text.lstrip().startswith(pair[1].strip())
+def _matched(completion: str, text: str, total_tokens: int) -> CompletionScore:
+    matches = text.lstrip().startswith(completion.strip())
     return CompletionScore(MATCHED if matches else UNMATCHED, 1, total_tokens)

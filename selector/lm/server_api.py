@@ -15,9 +15,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from selector.errors import ServerError, UsageError
+from selector.errors import ServerError, ServerUnavailableError, UsageError
 
 PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # status codes that another try may mend
+BROKEN = 500  # the one of them that may also mean "I cannot do that"
+FEW = 2  # further tries of a question that the server may be unable to answer
 
 
 class ServerApi:
@@ -50,13 +52,8 @@ class ServerApi:
         self.address = address.rstrip("/")
         self._key_variable = key_variable
         self._timeout = timeout
-        self._retry = Retry(
-            total=tries,
-            backoff_factor=pause,
-            status_forcelist=PASSING,
-            allowed_methods=None,  # scoring changes nothing, so a POST may be sent again
-            raise_on_status=False,
-        )
+        # By whether there is patience.
+        self._retries = {patient: _retries(tries if patient else min(tries, FEW), pause) for patient in (True, False)}
         self._threads = threading.local()  # sessions are not meant to be shared by threads
 
     def get(self, path: str) -> Any:
@@ -69,30 +66,33 @@ class ServerApi:
             The JSON of the answer.
 
         Raises:
-            ServerError: When the server cannot be reached, refuses or answers with something else.
+            ServerUnavailableError: When the server cannot be reached or stays too busy.
+            ServerError: When it refuses or answers with something else.
         """
-        return self._ask("GET", path, None)
+        return self._ask("GET", path, None, patient=True)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+    def post(self, path: str, body: Mapping[str, Any], *, patient: bool = True) -> Any:
         """Sends a request.
 
         Args:
             path: Behind the address, or behind the host where it starts with "/".
             body: The JSON of the request.
+            patient: Whether passing failures are tried again as often as was said, or at most twice.
 
         Returns:
             The JSON of the answer.
 
         Raises:
-            ServerError: When the server cannot be reached, refuses or answers with something else.
+            ServerUnavailableError: When the server cannot be reached or stays too busy.
+            ServerError: When it refuses or answers with something else.
         """
-        return self._ask("POST", path, body)
+        return self._ask("POST", path, body, patient=patient)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, *, patient: bool) -> Any:
         host = self.address.removesuffix("/v1")
         url = host + path if path.startswith("/") else f"{self.address}/{path}"
         try:
-            response = self._session().request(method, url, json=body, timeout=self._timeout)
+            response = self._session(patient).request(method, url, json=body, timeout=self._timeout)
             if response.ok:
                 return response.json()
         except requests.JSONDecodeError as error:
@@ -100,27 +100,40 @@ class ServerApi:
                 f"{url} did not answer with JSON", expected="an OpenAI-compatible server", remedy="Check the address."
             ) from error
         except requests.RequestException as error:
-            raise ServerError(
+            raise ServerUnavailableError(
                 f"{url} cannot be reached ({type(error).__name__})",
                 expected="a running server",
                 remedy="Start it, or correct [lm] server; what was scored so far is kept.",
             ) from error
-        raise ServerError(
+        passes = response.status_code in PASSING and response.status_code != BROKEN
+        raise (ServerUnavailableError if passes else ServerError)(
             f"{url} answered {response.status_code} ({_said(response)})",
             expected="200",
             remedy="See the server's log; what was scored so far is kept.",
         )
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._threads, "session", None)
+    def _session(self, patient: bool) -> requests.Session:
+        name = "patient" if patient else "impatient"
+        session: requests.Session | None = getattr(self._threads, name, None)
         if session is None:
-            session = self._threads.session = requests.Session()
-            adapter = HTTPAdapter(max_retries=self._retry)
+            session = requests.Session()
+            setattr(self._threads, name, session)
+            adapter = HTTPAdapter(max_retries=self._retries[patient])
             session.mount("http://", adapter)
             session.mount("https://", adapter)
             if self._key_variable:
                 session.headers["Authorization"] = f"Bearer {os.environ[self._key_variable]}"
         return session
+
+
+def _retries(tries: int, pause: float) -> Retry:
+    return Retry(
+        total=tries,
+        backoff_factor=pause,
+        status_forcelist=PASSING,
+        allowed_methods=None,  # scoring changes nothing, so a POST may be sent again
+        raise_on_status=False,
+    )
 
 
 def _said(response: requests.Response) -> str:

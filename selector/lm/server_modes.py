@@ -2,14 +2,17 @@
 
 "echo" gives the log-probability of every token of a text; "prompt" gives the same in vLLM's field prompt_logprobs;
 "top" gives the most probable next tokens, from which a completion is followed token by token; "match" generates and
-looks. The first two are exact. "top" is exact for tokens among the most probable, and a bound for the others. "match"
-knows only one answer. This module reads answers; how they travel is the business of `selector.lm.server_api`.
+looks. The first two are exact, and refuse a text which the strings of its tokens do not spell: where a token lies is
+known by no other means, because servers count offsets differently or not at all. "top" is exact for tokens among the
+most probable, and a bound for the others. "match" knows only one answer. This module reads answers; how they travel is
+the business of `selector.lm.server_api`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from selector.errors import ServerCapabilityError, ServerError
@@ -26,12 +29,10 @@ class ScoredToken(NamedTuple):
     """A token of an echoed text.
 
     Attributes:
-        start: Where it starts in the text, characters.
-        end: Where it ends.
+        end: Where it ends in the text, characters; 0 for a token that only marks the start of a text.
         logprob: Nats; None for the first token of a text.
     """
 
-    start: int
     end: int
     logprob: float | None
 
@@ -48,19 +49,21 @@ def echoed_tokens(ask: Ask, text: str) -> list[ScoredToken]:
 
     Raises:
         ServerError: When the answer holds none.
+        ServerCapabilityError: When they do not spell the text.
     """
     # One token more is generated, because some servers read 0 as "no limit"; it starts behind the text.
     found = ask(text, {"max_tokens": 1, "echo": True, "logprobs": 1}).get("logprobs") or {}
     tokens, logprobs = found.get("tokens"), found.get("token_logprobs")
     if not tokens or not logprobs or len(tokens) != len(logprobs):
         raise ServerError("echo gave no token_logprobs", expected="one for each token", remedy="See the server's log.")
-    starts = found.get("text_offset") or _running_starts(tokens)
-    ends = [*starts[1:], starts[-1] + len(tokens[-1])]
-    return [
-        ScoredToken(start, end, logprob)
-        for start, end, logprob in zip(starts, ends, logprobs, strict=True)
-        if start < len(text)
-    ]
+    # A token such as <s> may stand before the text, and SentencePiece puts a space there.
+    for marks, space in ((0, ""), (0, " "), (1, ""), (1, " ")):
+        shown = [token.removeprefix("" if at else space) for at, token in enumerate(tokens[marks:])]
+        sums = list(accumulate(map(len, shown)))
+        if len(text) in sums and "".join(shown).startswith(text):
+            ends = [0] * marks + _ends(shown[: sums.index(len(text)) + 1])
+            return [ScoredToken(end, logprob) for end, logprob in zip(ends, logprobs, strict=False)]
+    raise _misspelt("".join(tokens), text)
 
 
 def prompt_tokens(ask: Ask, text: str) -> list[ScoredToken]:
@@ -75,21 +78,24 @@ def prompt_tokens(ask: Ask, text: str) -> list[ScoredToken]:
 
     Raises:
         ServerError: When the answer holds none.
+        ServerCapabilityError: When they do not spell the text.
     """
     rows = ask(text, {"max_tokens": 1, "prompt_logprobs": 0}).get("prompt_logprobs")
     if not rows:
         raise ServerError("no prompt_logprobs came", expected="one row for each token", remedy="See the server's log.")
-    tokens: list[ScoredToken] = []
-    end = len(text)
-    for row in reversed(rows):  # the first row is null, so places are counted from the end
-        if row is None:
-            tokens.append(ScoredToken(0, end, None))
-            break
-        entry = next(iter(row.values()))
-        start = end - len(entry["decoded_token"])
-        tokens.append(ScoredToken(start, end, float(entry["logprob"])))
-        end = start
-    return tokens[::-1]
+    # The first row is null: that token, or mark, has what the others leave of the text.
+    entries = [next(iter(row.values())) for row in rows[1:] if row]
+    shown = [entry["decoded_token"] for entry in entries]
+    if "".join(shown) == " " + text:  # SentencePiece puts a space before a text
+        shown[0] = shown[0].removeprefix(" ")
+    spelt = "".join(shown)
+    if rows[0] is not None or len(entries) < len(rows) - 1 or not text.endswith(spelt):
+        raise _misspelt(spelt, text)
+    ends = _ends([text[: len(text) - len(spelt)], *shown])
+    return [
+        ScoredToken(ends[0] if len(spelt) < len(text) else 0, None),
+        *(ScoredToken(end, float(entry["logprob"])) for end, entry in zip(ends[1:], entries, strict=True)),
+    ]
 
 
 def next_tokens(ask: Ask, text: str, *, top: int) -> dict[str, float]:
@@ -185,9 +191,21 @@ def followed_score(
     return CompletionScore(logprob, tokens, total_tokens + tokens)
 
 
-def _running_starts(tokens: list[str]) -> list[int]:
-    starts, at = [], 0
-    for token in tokens:
-        starts.append(at)
-        at += len(token)
-    return starts
+def _ends(shown: Sequence[str]) -> list[int]:
+    """Where tokens end; one without text of its own is part of a character that the tokens behind it complete."""
+    ends = list(accumulate(map(len, shown)))
+    for at in reversed(range(len(shown) - 1)):
+        if not shown[at]:
+            ends[at] = ends[at + 1]
+    return ends
+
+
+def _misspelt(spelt: str, text: str) -> ServerCapabilityError:
+    """What is raised where it is not known which tokens belong to the completion."""
+    same = next((at for at, (one, other) in enumerate(zip(spelt, text, strict=False)) if one != other), 0)
+    part = slice(max(0, same - 20), same + 20)
+    return ServerCapabilityError(
+        f"the tokens that the server names do not spell the text: {spelt[part]!r} where {text[part]!r} was sent",
+        expected="tokens with their spaces, and no character that is split among tokens",
+        remedy="Leave such texts out, use another server, or load the model here.",
+    )

@@ -70,13 +70,16 @@ class TreePass:
         arena: Where keys and values are kept.
         capacity: How many slots the arena has.
         device: Where the model is.
+
+    Attributes:
+        windows: How many positions each layer met so far said it sees; None is all.
     """
 
     def __init__(self, chunk: Chunk, *, arena: KeyValueArena, capacity: int, device: torch.device) -> None:
         self._arena, self._capacity = arena, capacity
         self._slots = torch.from_numpy(chunk.slots).to(device)
         self._blocks = [_BlockOnDevice(block, chunk, device) for block in chunk.blocks]
-        self._layer = 0
+        self.windows: list[int | None] = []  # what each layer said, in the order of the forward pass
 
     @contextmanager
     def active(self, model: Any) -> Iterator[None]:
@@ -125,8 +128,9 @@ class TreePass:
         Returns:
             (1, T, G * H, D).
         """
-        keys, values = self._arena.write(self._layer, key[0], value[0], slots=self._slots, capacity=self._capacity)
-        self._layer += 1
+        layer = len(self.windows)
+        self.windows.append(window)
+        keys, values = self._arena.write(layer, key[0], value[0], slots=self._slots, capacity=self._capacity)
         heads, length, width = query.shape[1:]
         groups = heads // key.shape[1]
         output = query.new_empty(length, heads, value.shape[-1])

@@ -39,6 +39,12 @@ class TreeScorer:
         self._memory = memory
         self._arena = KeyValueArena()
         self._slots = PrefixSlots(0)
+        self._windows: tuple[int | None, ...] = ()
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """How many positions each attention layer said it sees in the last pass; None is all."""
+        return self._windows
 
     def logprobs(self, requests: Sequence[TokenRequest]) -> tuple[npt.NDArray[np.float64], int]:
         """Scores completions.
@@ -68,7 +74,7 @@ class TreeScorer:
             # Even chunks: a short last one would waste most of its pass.
             left = len(tree.tokens) - done
             limits = PlanLimits(
-                tokens=-(-left // max(1, round(left / size))) if size == self._memory.chunk_tokens else size,
+                tokens=-(-left // -(-left // size)),
                 reads=self._memory.chunk_reads,
                 block_rows=self._memory.block_rows,
             )
@@ -109,6 +115,7 @@ class TreeScorer:
                 use_cache=False,
                 logits_to_keep=wanted,
             ).logits[0]
+            self._windows = tuple(tree_pass.windows)
             return _target_logprobs(logits, row_of, chunk.targets)
 
 

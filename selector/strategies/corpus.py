@@ -15,6 +15,7 @@ from selector.data.pool import Pool
 from selector.errors import ArtifactMismatchError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.candidate_set import CandidateSet, build_candidate_set, draw_candidates, embed_task
+from selector.learned.constraints import UNCONSTRAINED, Constraints
 from selector.learned.corpus_artifact import CorpusArtifact, read_corpus_artifact
 from selector.learned.corpus_network import CorpusQNetwork
 from selector.learned.corpus_observation import observe_corpus
@@ -34,6 +35,7 @@ def greedy_set(
     horizon: int,
     may_stop: bool,
     excluded: Collection[int] = (),
+    constraints: Constraints = UNCONSTRAINED,
     uncertainty: LabelUncertainty | None = None,
 ) -> Selection:
     """Chooses the most valuable valid action until the prompt is full or stopped.
@@ -44,6 +46,7 @@ def greedy_set(
         horizon: How many demonstrations to choose at most.
         may_stop: Whether the network may choose fewer.
         excluded: Pool positions that may not be chosen.
+        constraints: What the prompt may hold.
         uncertainty: What the language model adds to the observation, where the network reads it.
 
     Returns:
@@ -57,7 +60,13 @@ def greedy_set(
         shown = Selection.of(*(indices[place] for place in chosen))
         columns = None if uncertainty is None else uncertainty.columns([shown])[0]
         state = observe_corpus(
-            candidates, chosen, horizon=horizon, may_stop=may_stop, excluded=places, uncertainty=columns
+            candidates,
+            chosen,
+            horizon=horizon,
+            may_stop=may_stop,
+            excluded=places,
+            constraints=constraints,
+            uncertainty=columns,
         )
         batch = {name: torch.from_numpy(array)[None] for name, array in state.items()}
         with torch.inference_mode():
@@ -81,12 +90,12 @@ class CorpusSelector:
         artifact: The policy.
         pool: The pool to choose from.
         encoder: Embeds demonstrations; that of the artifact.
-        engine: The engine, where the policy reads the language model.
+        engine: The engine over the same pool, where the policy reads the language model or has a token budget.
         task_queries: Queries, labelled or not, of a task that the policy was not trained on; else the training task's
             stand for the task.
 
     Raises:
-        UsageError: When the policy reads the language model and there is no engine.
+        UsageError: When the policy needs an engine and there is none, or it has another pool.
     """
 
     def __init__(
@@ -98,16 +107,18 @@ class CorpusSelector:
         engine: InferenceEngine | None = None,
         task_queries: Sequence[Query] = (),
     ) -> None:
-        if artifact.asks_language_model and engine is None:
+        if artifact.needs_engine and engine is None:
             raise UsageError(
-                "the policy reads the language model, and there is none",
+                "the policy reads the language model or counts its tokens, and there is none",
                 expected="an engine",
-                remedy="Pass engine=..., or train a policy without lm_features (--lm-features).",
+                remedy="Pass engine=..., or train a policy without lm_features and token_budget.",
             )
+        if engine is not None and engine.pool.fingerprint != pool.fingerprint:
+            raise UsageError("the engine has another pool", expected="one pool", remedy="Build the engine over it.")
         self.artifact = artifact
         self.encoder = encoder
         self._pool = pool
-        self._engine = engine if artifact.asks_language_model else None
+        self._engine = engine if artifact.needs_engine else None
         queries = encoder.for_queries() if isinstance(encoder, SentenceEncoder) else encoder
         self._task = embed_task(task_queries, queries) if task_queries else artifact.network.task.numpy()
         labelled = artifact.manifest.labelled_demonstrations
@@ -133,7 +144,7 @@ class CorpusSelector:
             pool: The pool to choose from.
             force: Whether a pool or encoder other than the artifact's is taken.
             encoder: An encoder that is loaded already; by default the artifact's own is.
-            engine: Gives the engine; called only where the policy reads the language model.
+            engine: Gives the engine; called only where the policy reads the language model or has a token budget.
             task_queries: Queries of a task that the policy was not trained on; see the class.
 
         Returns:
@@ -143,7 +154,7 @@ class CorpusSelector:
             ArtifactError: When the artifact is missing, damaged, of another version or of another kind.
             ArtifactMismatchError: When pool or encoder differ from the artifact's and `force` is off.
             ModelLoadError: When its encoder cannot be loaded.
-            UsageError: When the policy reads the language model and there is no engine.
+            UsageError: When the policy needs an engine and there is none, or it has another pool.
         """
         artifact = read_corpus_artifact(folder)
         if not force:
@@ -152,7 +163,7 @@ class CorpusSelector:
         encoder = encoder or SentenceEncoder.load(artifact.encoder_source)
         if not force:
             _same("encoder", artifact, encoder.fingerprint, "Use the encoder that the policy was trained with.")
-        asked = engine() if engine is not None and artifact.asks_language_model else None
+        asked = engine() if engine is not None and artifact.needs_engine else None
         return cls(artifact, pool, encoder, engine=asked, task_queries=task_queries)
 
     def check_engine(self, engine: InferenceEngine, *, force: bool = False) -> None:
@@ -178,7 +189,8 @@ class CorpusSelector:
             k: Demonstrations for each; may differ from what the policy was trained for.
 
         Returns:
-            N selections; fewer than k demonstrations where the policy may stop and does.
+            N selections; fewer than k demonstrations where the policy may stop and does, or where its limits for labels
+            or tokens leave no other candidate.
 
         Raises:
             TooFewExamplesError: When the pool without a query and its duplicates holds fewer than k.
@@ -189,8 +201,6 @@ class CorpusSelector:
 
     def _for_query(self, query: Query, k: int) -> Selection:
         own = self._pool.duplicates_of(query)
-        if len(self._pool) - len(own) < len(self._positions(k, own)):
-            return self._set(k, own)
         shared = self._set(k, frozenset())
         return self._set(k, own) if own & set(shared.indices) else shared
 
@@ -203,6 +213,7 @@ class CorpusSelector:
                 horizon=k,
                 may_stop=self.artifact.manifest.may_stop,
                 excluded=excluded,
+                constraints=self.artifact.manifest.constraints,
                 uncertainty=uncertainty,
             )
         return self._chosen[k, excluded]
@@ -219,8 +230,12 @@ class CorpusSelector:
 
     def _candidates(self, positions: tuple[int, ...]) -> tuple[CandidateSet, LabelUncertainty | None]:
         if positions not in self._described:
-            made = build_candidate_set(self._pool, self._nearest.rows, self._task, positions)
-            reader = None if self._engine is None else LabelUncertainty(self._engine, made.shortlist.indices)
+            artifact, engine = self.artifact, self._engine
+            counts = None if engine is None or artifact.manifest.token_budget is None else engine.demonstration_tokens
+            made = build_candidate_set(self._pool, self._nearest.rows, self._task, positions, token_counts=counts)
+            reader = None
+            if engine is not None and artifact.asks_language_model:
+                reader = LabelUncertainty(engine, made.shortlist.indices)
             self._described[positions] = made, reader
         return self._described[positions]
 

@@ -23,7 +23,7 @@ def load_policy(
         folder: A folder written by `shotsmith export`.
         pool: The pool to choose from.
         force: Whether a pool or encoder other than the artifact's is taken.
-        engine: Gives the engine; called only where the policy reads the language model.
+        engine: Gives the engine; called only where the policy reads the language model or counts tokens.
 
     Returns:
         The selector.
@@ -32,8 +32,8 @@ def load_policy(
         ArtifactError: When the artifact is missing, damaged or of another version.
         ArtifactMismatchError: When pool or encoder differ from the artifact's and `force` is off.
         ModelLoadError: When its encoder cannot be loaded.
-        UsageError: When the policy reads the language model and there is no engine.
+        UsageError: When the policy reads the language model or counts tokens, and there is no engine.
     """
     if read_manifest(Path(folder)).kind == PER_QUERY:
-        return LearnedSelector.load(folder, pool, force=force)
+        return LearnedSelector.load(folder, pool, force=force, engine=engine)
     return CorpusSelector.load(folder, pool, force=force, engine=engine)

@@ -1,65 +1,24 @@
-"""An exported policy as a selector: greedy choices by the pointer network.
+"""An exported policy as a selector: greedy choices by the pointer network, or the best of a beam.
 
-Neither the learner nor the language model is needed, and neither is imported.
+The learner is not needed and not imported. The language model is needed only by a policy that was trained to look at
+states with it; a token budget needs its tokenizer, or counts from elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from selector.data.pool import Pool
-from selector.errors import ArtifactMismatchError
+from selector.errors import ArtifactMismatchError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import Artifact, read_artifact
-from selector.learned.network import PointerNetwork
-from selector.learned.observation import observe
-from selector.learned.shortlist import Shortlist, build_shortlists
+from selector.learned.lm_features import EngineReader
+from selector.learned.rollout import beam_rollout
+from selector.learned.shortlist import TokenCounts, build_shortlists
 from selector.retrieval.encoder import SentenceEncoder, TextEncoder
 from selector.strategies.dense import NearestSelector
 from selector.types import Query, Selection
-
-
-def greedy_rollout(
-    network: PointerNetwork, shortlists: Sequence[Shortlist], *, size: int, horizon: int, may_stop: bool
-) -> list[Selection]:
-    """Chooses the best-scored valid action until every prompt is full or stopped.
-
-    Args:
-        network: The policy.
-        shortlists: N shortlists.
-        size: K, to which candidates are padded.
-        horizon: How many demonstrations to choose at most.
-        may_stop: Whether the policy may choose fewer.
-
-    Returns:
-        N selections in the order chosen; a score is the action's log-probability, nats.
-    """
-    chosen: list[list[int]] = [[] for _ in shortlists]
-    scores: list[list[float]] = [[] for _ in shortlists]
-    running = [number for number, shortlist in enumerate(shortlists) if horizon and len(shortlist)]
-    while running:
-        states = [
-            observe(shortlists[number], chosen[number], size=size, horizon=horizon, may_stop=may_stop)
-            for number in running
-        ]
-        batch = {name: torch.from_numpy(np.stack([state[name] for state in states])) for name in states[0]}
-        with torch.inference_mode():
-            logits = network(batch)[0].masked_fill(batch["mask"] == 0, -torch.inf).log_softmax(dim=-1).numpy()
-        actions = logits.argmax(axis=1)
-        for number, action, row in zip(list(running), actions, logits, strict=True):
-            if action < size:
-                chosen[number].append(int(action))
-                scores[number].append(float(row[action]))
-            if action == size or len(chosen[number]) == min(horizon, len(shortlists[number])):
-                running.remove(number)
-    return [
-        Selection(tuple(shortlist.indices[place] for place in places), tuple(own))
-        for shortlist, places, own in zip(shortlists, chosen, scores, strict=True)
-    ]
 
 
 class LearnedSelector:
@@ -69,11 +28,34 @@ class LearnedSelector:
         artifact: The policy.
         pool: The pool to choose from.
         encoder: Embeds queries and demonstrations; that of the artifact.
+        engine: Over the same pool; needed by a policy with features of the language model.
+        token_counts: Counts the tokens of demonstrations for a policy with a token budget; by default the engine does.
+        beams: How many beginnings of a prompt are followed; 1 is greedy.
+
+    Raises:
+        UsageError: When the policy needs an engine or token counts and has none, or the engine has another pool.
     """
 
-    def __init__(self, artifact: Artifact, pool: Pool, encoder: TextEncoder) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        pool: Pool,
+        encoder: TextEncoder,
+        *,
+        engine: InferenceEngine | None = None,
+        token_counts: TokenCounts | None = None,
+        beams: int = 1,
+    ) -> None:
+        if engine is not None and engine.pool.fingerprint != pool.fingerprint:
+            raise UsageError("the engine has another pool", expected="one pool", remedy="Build the engine over it.")
+        if token_counts is None and engine is not None:
+            token_counts = engine.demonstration_tokens
+        _require_what_it_needs(artifact, engine, token_counts)
         self.artifact = artifact
         self.encoder = encoder
+        self.beams = beams
+        self._engine = engine if artifact.asks_language_model else None
+        self._token_counts = token_counts if artifact.manifest.token_budget is not None else None
         self._nearest = NearestSelector(
             pool,
             encoder,
@@ -83,7 +65,15 @@ class LearnedSelector:
 
     @classmethod
     def load(
-        cls, folder: Path | str, pool: Pool, *, force: bool = False, encoder: TextEncoder | None = None
+        cls,
+        folder: Path | str,
+        pool: Pool,
+        *,
+        force: bool = False,
+        encoder: TextEncoder | None = None,
+        engine: Callable[[], InferenceEngine] | None = None,
+        token_counts: TokenCounts | None = None,
+        beams: int = 1,
     ) -> LearnedSelector:
         """Loads an artifact.
 
@@ -92,6 +82,11 @@ class LearnedSelector:
             pool: The pool to choose from.
             force: Whether a pool or encoder other than the artifact's is taken.
             encoder: An encoder that is loaded already; by default the artifact's own is.
+            engine: Gives the engine, over the same pool; called only where the policy looks at states with the language
+                model, or has a token budget and no token counts.
+            token_counts: Counts the tokens of demonstrations for a policy with a token budget; by default the engine
+                does.
+            beams: How many beginnings of a prompt are followed; 1 is greedy.
 
         Returns:
             The selector.
@@ -100,6 +95,7 @@ class LearnedSelector:
             ArtifactError: When the artifact is missing, damaged or of another version.
             ArtifactMismatchError: When pool or encoder differ from the artifact's and `force` is off.
             ModelLoadError: When its encoder cannot be loaded.
+            UsageError: When the policy needs an engine or token counts and has none, or the engine has another pool.
         """
         artifact = read_artifact(folder)
         if not force:
@@ -107,7 +103,9 @@ class LearnedSelector:
         encoder = encoder or SentenceEncoder.load(artifact.encoder_source)
         if not force:
             _same("encoder", artifact, encoder.fingerprint, "Use the encoder that the policy was trained with.")
-        return cls(artifact, pool, encoder)
+        counts = artifact.manifest.token_budget is not None and token_counts is None
+        asked = engine() if engine is not None and (artifact.asks_language_model or counts) else None
+        return cls(artifact, pool, encoder, engine=asked, token_counts=token_counts, beams=beams)
 
     def check_engine(self, engine: InferenceEngine, *, force: bool = False) -> None:
         """Makes sure that answers come from the template and language model that the policy was trained for.
@@ -132,15 +130,44 @@ class LearnedSelector:
             k: Demonstrations for each; may differ from what the policy was trained for.
 
         Returns:
-            N selections; fewer than k demonstrations where the policy may stop and does.
+            N selections; fewer than k demonstrations where the policy may stop and does, or where its limits for labels
+            or tokens leave no other candidate.
 
         Raises:
             TooFewExamplesError: When the pool without the query and its duplicates holds fewer than k.
         """
         manifest = self.artifact.manifest
         size = max(manifest.shortlist_size, k)
-        shortlists = build_shortlists(queries, self._nearest, size, at_least=k)
-        return greedy_rollout(self.artifact.network, shortlists, size=size, horizon=k, may_stop=manifest.may_stop)
+        shortlists = build_shortlists(queries, self._nearest, size, at_least=k, token_counts=self._token_counts)
+        reader = None if self._engine is None else EngineReader(self._engine, queries)
+        return beam_rollout(
+            self.artifact.network,
+            shortlists,
+            size=size,
+            horizon=k,
+            may_stop=manifest.may_stop,
+            beams=self.beams,
+            constraints=manifest.constraints,
+            reader=reader,
+        )
+
+
+def _require_what_it_needs(
+    artifact: Artifact, engine: InferenceEngine | None, token_counts: TokenCounts | None
+) -> None:
+    budget = artifact.manifest.token_budget
+    if artifact.asks_language_model and engine is None:
+        raise UsageError(
+            "the policy looks at states with the language model, and there is no engine",
+            expected="an engine over the task's language model, template and pool",
+            remedy="Pass engine=..., or train a policy without lm_features.",
+        )
+    if budget is not None and engine is None and token_counts is None:
+        raise UsageError(
+            f"the policy has a token budget of {budget}, and nothing counts tokens",
+            expected="an engine or token counts",
+            remedy="Pass engine=... or token_counts=..., or train a policy without token_budget.",
+        )
 
 
 def _same(part: str, artifact: Artifact, present: str, remedy: str) -> None:

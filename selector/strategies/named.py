@@ -15,7 +15,7 @@ from selector.strategies.base import Selector
 from selector.strategies.dense import NearestSelector
 from selector.strategies.determinantal import DPPSelector
 from selector.strategies.diverse import MMRSelector
-from selector.strategies.learned import LearnedSelector
+from selector.strategies.exported import load_policy
 from selector.strategies.lexical import BM25Selector
 from selector.strategies.random import RandomSelector
 from selector.strategies.retriever import CARD_FILE, RetrieverSelector
@@ -73,7 +73,7 @@ def build_selector(
     if (folder / CARD_FILE).is_file():
         return RetrieverSelector.load(folder, pool)
     if (folder / MANIFEST_FILE).is_file():
-        return LearnedSelector.load(folder, pool)
+        return load_policy(folder, pool, engine=lambda: engine)
     raise UnknownNameError(
         "method", method, known=(*METHODS, f"{DPP_OVER}FOLDER", "the folder of an artifact or a retriever")
     )

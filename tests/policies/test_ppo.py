@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envs.demonstrations import query_problem
 from envs.planted import planted_problem
 from envs.vector import VectorDemoSelection
 from policies.checkpoints import latest_checkpoint
@@ -20,7 +21,11 @@ from policies.ppo import PolicyTrainingConfig, train_policy
 from policies.runs import Provenance, read_best, read_run
 from policies.vectorised import MaskedVecEnv
 from selector.errors import ArtifactError, UsageError
+from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import read_artifact
+from selector.learned.rollout import greedy_rollout
+from selector.strategies.dense import NearestSelector
+from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
 
 PROVENANCE = Provenance("all-minilm-l6-v2", labelled_demonstrations=False, fingerprints={"pool": "p"})
 
@@ -129,9 +134,11 @@ def test_another_configuration_needs_another_folder(tmp_path: Path) -> None:
 
 
 def test_impossible_batches_are_refused() -> None:
-    """Guards stable-baselines3's truncated minibatch, which it only warns about."""
+    """Guards stable-baselines3's truncated minibatch, which it only warns about, and a patience of nothing."""
     with pytest.raises(UsageError, match="multiple of batch_size"):
         small(batch_size=24)
+    with pytest.raises(UsageError, match="patience 0"):
+        small(patience=0)
 
 
 def test_a_run_leaves_curves_metrics_and_the_best_weights(tmp_path: Path) -> None:
@@ -141,6 +148,72 @@ def test_a_run_leaves_curves_metrics_and_the_best_weights(tmp_path: Path) -> Non
     values = [json.loads(line)["dev_potential"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert read_best(run).metrics["dev_potential"] == max(values)
     assert len(list((run / "checkpoints").iterdir())) == 1
+
+
+def test_patience_ends_training_and_a_stopped_run_is_finished(tmp_path: Path) -> None:
+    """Guards early stopping: as many evaluations as told without a better one, best weights kept, no step on resume."""
+    config = small(total_steps=4096, patience=2, learning_rate=1e-9, evaluate_every=1)
+    run = train(tmp_path / "run", config)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["steps"] for line in lines]
+    values = [json.loads(line)["dev_potential"] for line in lines]
+    assert steps == [0, 32, 64]
+    assert values.index(max(values)) == 0
+    assert read_best(run).metrics["steps"] == 0
+    train(run, config)
+    assert (run / "metrics.jsonl").read_text().splitlines() == lines
+
+
+def test_patience_counts_on_after_a_kill(tmp_path: Path) -> None:
+    """Guards a resumed run that would wait for its patience anew."""
+    config = small(total_steps=4096, patience=3, learning_rate=1e-9, evaluate_every=1)
+
+    class KilledError(Exception):
+        pass
+
+    class Kills:
+        def track(self, description: str, total: int):  # type: ignore[no-untyped-def]
+            from contextlib import contextmanager
+
+            taken = 0
+
+            def advance(steps: int) -> None:
+                nonlocal taken
+                taken += steps
+                if taken > 70:
+                    raise KilledError
+
+            @contextmanager
+            def bar():  # type: ignore[no-untyped-def]
+                yield advance
+
+            return bar()
+
+    with pytest.raises(KilledError):
+        train(tmp_path / "run", config, progress=Kills())
+    train(tmp_path / "run", config)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["steps"] for line in lines] == [0, 32, 64, 96]
+
+
+def test_dev_accuracy_is_recorded_where_it_costs_nothing(tmp_path: Path) -> None:
+    """Guards the figure people look at: it stands beside the reward's own, and is that of the engine's answers."""
+    pool, queries = planted_pool(16), planted_examples(6, seed=5, prefix="reward")
+    engine = InferenceEngine(ToyLanguageModel(), planted_template(), pool)
+    config = small(total_steps=32, reward="margin", token_cost=0.5, max_per_label=1)
+    nearest = NearestSelector(pool, ToyEncoder())
+    problem = query_problem(
+        engine, queries, nearest, config.decision(), reward=config.reward, token_cost=config.token_cost
+    )
+    run = train_policy(problem, problem, out=tmp_path / "run", config=config, provenance=PROVENANCE)
+    best = read_best(run)
+    rules = {"size": 6, "horizon": 2, "may_stop": False, "constraints": problem.config.constraints}
+    selections = greedy_rollout(best.network, problem.shortlists, **rules)  # type: ignore[arg-type]
+    assert best.metrics["dev_accuracy"] == pytest.approx(engine.accuracy(queries, selections))
+    assert best.metrics["dev_potential"] == pytest.approx(problem.scorer.potentials(range(6), selections).mean())
+    manifest = read_artifact(export_policy(run, tmp_path / "policy")).manifest
+    assert manifest.constraints == problem.config.constraints
+    assert manifest.metrics["dev_accuracy"] == best.metrics["dev_accuracy"]
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

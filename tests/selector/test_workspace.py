@@ -13,7 +13,8 @@ from selector.errors import ModelLoadError, UnknownNameError
 from selector.lm.cache import CachedLanguageModel
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import converted_gguf, load_language_model, native_bfloat16
-from selector.progress import RichProgress
+from selector.progress import SILENT, RichProgress
+from selector.testing import ToyLanguageModel
 from selector.workspace import Workspace
 
 
@@ -119,6 +120,39 @@ def test_a_workspace_loads_no_model_before_it_is_needed(monkeypatch: pytest.Monk
     assert len(workspace.task.pool) == 500
     with pytest.raises(AssertionError):
         _ = workspace.engine
+
+
+def test_a_workspace_hands_its_progress_to_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the bar of a Ray cluster, which was never shown."""
+    import selector.workspace as module
+
+    given: list[Any] = []
+
+    def load(*_: Any, **options: Any) -> Any:
+        given.append(options["progress"])
+        return ToyLanguageModel()
+
+    monkeypatch.setattr(module, "load_language_model", load)
+    shown = RichProgress()
+    for workspace in (Workspace.open("rotten-tomatoes"), Workspace.open("rotten-tomatoes", progress=shown)):
+        _ = workspace.engine
+    assert given == [SILENT, shown]
+
+
+def test_a_bar_within_a_bar_shares_its_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards mining on a cluster: rich draws one screen at a time, and inner bars must not pile up in a log."""
+    progress = RichProgress()
+    with progress.track("outer", 2) as advance:
+        for _ in range(2):
+            with progress.track("inner", 5) as step:
+                step(5)
+            advance(1)
+    shown = capsys.readouterr().err
+    assert "2/2" in shown
+    assert "inner" not in shown
+    with progress.track("later", 1) as advance:
+        advance(1)
+    assert "1/1" in capsys.readouterr().err
 
 
 def test_bars_count_steps(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from envs.rewards import EngineScorer
 from policies.mining import score_candidates
 from selector.data.pool import Pool
-from selector.errors import PromptTooLongError, TemplateError, UnknownLabelError, UsageError
+from selector.errors import PromptTooLongError, ServerCapabilityError, TemplateError, UnknownLabelError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.prompting.template import PromptTemplate
 from selector.testing import ToyLanguageModel
@@ -99,3 +99,15 @@ def test_a_fingerprint_tells_free_text_from_labels() -> None:
     """Guards artifacts against use with a template whose answers are of another length."""
     longer = PromptTemplate("Q: {text}\nA:{label}", answer_tokens=9)
     assert longer.fingerprint != TEMPLATE.fingerprint
+
+
+def test_a_model_of_bounds_writes_but_does_not_score() -> None:
+    """Guards rewards against the bounds that a server without echo gives; written answers need no scores."""
+
+    class Bounds(ToyLanguageModel):
+        exact = False
+
+    engine = InferenceEngine(Bounds(), TEMPLATE, POOL)
+    assert len(engine.predict([QUERY], [Selection.of(0)])) == 1
+    with pytest.raises(ServerCapabilityError, match="bounds"):
+        engine.gold_logprobs([QUERY], [Selection.of(0)])

@@ -15,9 +15,9 @@ from selector.errors import ArtifactError, DiskFullError, TooFewExamplesError
 from selector.learned.artifact import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_artifact, write_artifact
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES, candidate_features, observe
+from selector.learned.rollout import greedy_rollout
 from selector.learned.shortlist import Shortlist, build_shortlists
 from selector.strategies.dense import NearestSelector
-from selector.strategies.learned import greedy_rollout
 from selector.testing import ToyEncoder, planted_examples, planted_pool
 
 

@@ -19,6 +19,8 @@ from selector.lm.base import CompletionScore
 from selector.lm.cache import CachedLanguageModel, ScoreStore, score_key
 from selector.testing import ToyLanguageModel
 
+DAY = 86_400 * 10**9  # nanoseconds
+
 
 def test_a_second_run_asks_the_model_nothing(tmp_path: Path) -> None:
     """Guards the reason for the store: a repeated run costs no tokens and gives the very same scores."""
@@ -162,7 +164,7 @@ def test_beyond_the_limit_what_was_not_used_for_longest_gives_way(
     store = ScoreStore(tmp_path / "s.sqlite", size_limit=limit)
     kept = batch(0)
     for day in range(1, 40):
-        monkeypatch.setattr("selector.lm.cache._today", lambda day=day: day)
+        monkeypatch.setattr("time.time_ns", lambda day=day: day * DAY)
         store.put(batch(day * 1000))
         if day > 1:
             assert store.get(list(kept)) == kept, "what is used every day stays"

@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from selector.errors import ClusterError, ModelLoadError
+from selector.errors import ClusterError, ModelLoadError, UsageError
 from selector.lm import cluster
 from selector.lm.base import LanguageModel
 from selector.lm.cluster import RayLanguageModel
@@ -22,6 +23,25 @@ from selector.lm.loading import load_language_model
 from selector.testing import planted_examples
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+
+class Recorder:
+    """A progress that keeps what it is told, such as [description, total, steps done]."""
+
+    def __init__(self) -> None:
+        self.bars: list[list[Any]] = []
+
+    @contextmanager
+    def track(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        self.bars.append([description, total, 0])
+
+        def advance(steps: int) -> None:
+            self.bars[-1][2] += steps
+
+        yield advance
+
+
+SHOWN = Recorder()
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +62,7 @@ def started() -> Iterator[None]:
 @pytest.fixture(scope="module")  # a worker takes seconds to start
 def pair(saved: Path, started: None) -> Iterator[tuple[RayLanguageModel, LanguageModel]]:
     config = LanguageModelConfig(model=str(saved), dtype="float32", device="cpu", engine="ray", ray_workers=2)
-    remote = load_language_model(config)
+    remote = load_language_model(config, progress=SHOWN)
     assert isinstance(remote, RayLanguageModel)
     yield remote, load_language_model(LanguageModelConfig(model=str(saved), dtype="float32", device="cpu"))
     remote.close()
@@ -65,6 +85,57 @@ def test_a_cluster_gives_what_the_local_engine_gives(pair: tuple[RayLanguageMode
     assert remote.count_tokens(prompts[:3]) == local.count_tokens(prompts[:3])
     options = {"max_new_tokens": 6, "temperature": 1.5, "top_k": 10, "seed": 5}
     assert remote.generate(prompts[:4], **options) == local.generate(prompts[:4], **options)
+
+
+def test_the_progress_of_a_long_call_is_shown(pair: tuple[RayLanguageModel, LanguageModel]) -> None:
+    """Guards users against minutes of silence; a call of one shard needs no bar."""
+    SHOWN.bars.clear()
+    pair[0].logprobs(*work(5))
+    assert SHOWN.bars == []
+    pair[0].logprobs(*work(150))
+    assert SHOWN.bars == [["scoring on the cluster", 300, 300]]
+
+
+def test_an_error_takes_what_waits_along(
+    pair: tuple[RayLanguageModel, LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the next call against shards of one that failed."""
+    remote, local = pair
+    monkeypatch.setattr(cluster, "SHARD", 2)
+    cancelled: list[Any] = []
+    cancel = ray.cancel
+    monkeypatch.setattr(ray, "cancel", lambda reference: (cancelled.append(reference), cancel(reference)))
+    prompts, completions = work(40)
+    with pytest.raises(UsageError, match="empty"):
+        remote.logprobs(["", *prompts], ["", *completions])
+    assert cancelled
+    found, wanted = remote.logprobs(prompts, completions), local.logprobs(prompts, completions)
+    assert [score.logprob for score in found] == pytest.approx([score.logprob for score in wanted], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ObjectLostError", "WorkerCrashedError"])
+def test_a_lost_result_is_computed_again(
+    pair: tuple[RayLanguageModel, LanguageModel], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards long runs against a node that goes with results on it, while its worker may live on elsewhere."""
+    remote, local = pair
+    errors = {"ObjectLostError": ("00", None, ""), "WorkerCrashedError": ()}
+    pending, get, workers = [getattr(ray.exceptions, name)(*errors[name])], ray.get, list(remote._workers)
+
+    def lose_one(reference: Any) -> Any:
+        if pending:
+            raise pending.pop()
+        return get(reference)
+
+    monkeypatch.setattr(ray, "get", lose_one)
+    prompts, completions = work(4)
+    found, wanted = remote.logprobs(prompts, completions), local.logprobs(prompts, completions)
+    assert [score.logprob for score in found] == pytest.approx([score.logprob for score in wanted], abs=1e-4)
+    assert remote._workers == workers
+    monkeypatch.setattr(cluster, "DEATHS", 0)
+    pending.append(getattr(ray.exceptions, name)(*errors[name]))
+    with pytest.raises(ClusterError, match="lost"):
+        remote.logprobs(prompts, completions)
 
 
 def test_a_dead_worker_is_replaced_and_its_work_done_again(
@@ -118,6 +189,26 @@ def test_a_worker_names_its_error(pair: tuple[RayLanguageModel, LanguageModel], 
     config = LanguageModelConfig(model=str(tmp_path / "nothing"), engine="ray", ray_workers=1)
     with pytest.raises(ModelLoadError, match="cannot be loaded"):
         load_language_model(config)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wanted", "count", "cores"),
+    [
+        ([6, 6], 0, 2, 6),
+        ([7, 5], 0, 2, 5),
+        ([8, 6], 0, 3, 4),
+        ([16, 2, 2], 0, 4, 4),
+        ([3], 0, 1, 3),
+        ([2, 2], 0, 1, 2),
+        ([6, 6], 3, 3, 3),
+        ([4], 2, 2, 2),
+        ([], 0, 1, 1),
+    ],
+)
+def test_workers_fit_on_the_nodes(nodes: list[int], wanted: int, count: int, cores: int) -> None:
+    """Guards against three workers of four cores on two nodes of six: no node has room for the third."""
+    assert cluster.placement(nodes, wanted) == (count, cores)
+    assert sum(node // cores for node in nodes or [1]) >= count
 
 
 def test_more_workers_than_cores_are_refused(started: None, saved: Path) -> None:

@@ -11,10 +11,10 @@ import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selector.lm.huggingface import _why_no_trees
 from selector.lm.memory import MemoryPlan
 from selector.lm.plain_scoring import PlainScorer
 from selector.lm.prefix_tree import TokenRequest
+from selector.lm.tree_check import why_no_trees
 from selector.lm.tree_scoring import TreeScorer
 
 VOCABULARY = 61
@@ -66,7 +66,7 @@ sequences = st.lists(st.lists(st.integers(1, 3), min_size=2, max_size=30), min_s
 @given(rows=sequences, seed=st.integers(0, 9))
 def test_any_batch_in_any_order_equals_one_by_one(model: Any, rows: list[list[int]], seed: int) -> None:
     """Guards masks, positions, sliding windows, soft caps and kept prefixes: 1e-4 nats, whatever the batch."""
-    assert _why_no_trees(model, PlainScorer(model, memory=SMALL, padding=0)) is None
+    assert why_no_trees(model, PlainScorer(model, memory=SMALL, padding=0)) is None
     requests = [TokenRequest(tuple(row), 1 + len(row) // 2) for row in rows]
     expected = [one_by_one(model, request) for request in requests]
     scorer = TreeScorer(model, memory=SMALL)
@@ -134,4 +134,80 @@ def test_rope_that_depends_on_length_is_scored_plainly() -> None:
         **SHAPE, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     )
     model = transformers.LlamaForCausalLM(config).eval()
-    assert "length" in str(_why_no_trees(model, PlainScorer(model, memory=SMALL, padding=0)))
+    assert "length" in str(why_no_trees(model, PlainScorer(model, memory=SMALL, padding=0)))
+
+
+def test_rope_of_one_kind_of_layer_that_depends_on_length_is_scored_plainly() -> None:
+    """Guards Gemma 3, whose settings are given for each kind of layer: what stood one level deeper was not seen."""
+    kinds = {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        "full_attention": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+    }
+    model = tiny("Gemma3")
+    model.config.rope_parameters = kinds
+    assert "length" in str(why_no_trees(model, PlainScorer(model, memory=SMALL, padding=0)))
+
+
+LONG = TokenRequest(tuple((5 * at * at + at) % VOCABULARY for at in range(45)), 40)
+WINDOWS = {
+    "Phimoe": {"sliding_window": 16, "num_local_experts": 2, "num_experts_per_tok": 2},
+    "Llama4": {
+        "attention_chunk_size": 16,
+        "num_local_experts": 2,
+        "interleave_moe_layer_step": 2,
+        "intermediate_size_mlp": 48,
+        "no_rope_layers": [1, 1, 1, 1],
+    },
+}
+
+
+def windowed(family: str, **changes: Any) -> Any:
+    """A model whose mask hides what its attention function is not told of."""
+    name = "Llama4TextConfig" if family == "Llama4" else f"{family}Config"
+    config = getattr(transformers, name)(**SHAPE, **(WINDOWS[family] | changes))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return getattr(transformers, f"{family}ForCausalLM")(config).eval()
+
+
+@pytest.mark.parametrize("family", WINDOWS)
+@pytest.mark.parametrize("size", [16, 100])
+def test_windows_that_trees_cannot_see_are_scored_plainly(family: str, size: int) -> None:
+    """Guards windows longer than the self-check: it passed, and scores were off by nats behind the window."""
+    setting = "sliding_window" if family == "Phimoe" else "attention_chunk_size"
+    model = windowed(family, **{setting: size})
+    plain = PlainScorer(model, memory=SMALL, padding=0)
+    reason = why_no_trees(model, plain)
+    assert reason is not None
+    assert "window" in reason or "nats" in reason
+    assert plain.logprobs([LONG])[0][0] == pytest.approx(one_by_one(model, LONG), abs=1e-4)
+
+
+@pytest.mark.parametrize("family", ["Mistral", "Phi3", "Gemma3"])
+def test_windows_that_attention_is_told_of_are_scored_by_trees(family: str) -> None:
+    """Guards speed: a long window alone is no reason to share nothing; and it is respected behind its edge."""
+    name = "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config"
+    config = getattr(transformers, name)(**SHAPE, **(OWN_NAMES.get(family, {}) | {"sliding_window": 33}))
+    kind = getattr(transformers, f"{family}ForCausalLM")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = kind(config).eval()
+    assert why_no_trees(model, PlainScorer(model, memory=SMALL, padding=0)) is None
+    assert TreeScorer(model, memory=SMALL).logprobs([LONG])[0][0] == pytest.approx(one_by_one(model, LONG), abs=1e-4)
+
+
+def test_no_pass_is_larger_than_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the memory plan: chunks were evened out to half as much again as it allows."""
+    model = tiny("Llama")
+    forward, sizes = model.forward, []
+
+    def watched(*, input_ids: torch.Tensor, **options: Any) -> Any:
+        sizes.append(input_ids.shape[1])
+        return forward(input_ids=input_ids, **options)
+
+    monkeypatch.setattr(model, "forward", watched)
+    scorer = TreeScorer(model, memory=MemoryPlan(budget=2**20, chunk_tokens=24, chunk_reads=24, block_rows=7))
+    for length in range(20, 75, 5):
+        scorer.forget()
+        scorer.logprobs([TokenRequest(tuple(at % VOCABULARY for at in range(length)), length - 1)])
+    assert max(sizes) <= 24

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -167,3 +168,22 @@ def test_a_slow_tokenizer_is_refused(tiny_llama: tuple[Any, Any]) -> None:
 
     with pytest.raises(ModelLoadError, match="offsets"):
         HuggingFaceLanguageModel(tiny_llama[0], Slow(), fingerprint="x")
+
+
+def test_threads_may_score_and_generate_at_once(tiny_llama: tuple[Any, Any]) -> None:
+    """Guards a server with worker threads: generation met the attention of another thread's pass and died of it."""
+    lm = HuggingFaceLanguageModel(*tiny_llama, fingerprint="tiny")
+    prompts = [f"the plot of {number} is" for number in range(6)]
+    expected = [score.logprob for score in lm.logprobs(prompts, [" dull"] * 6)]
+    texts = lm.generate(prompts[:2], max_new_tokens=6)
+    before = lm.usage
+
+    def work(number: int) -> list[Any]:
+        if number % 2:
+            return lm.generate(prompts[:2], max_new_tokens=6)
+        return [score.logprob for score in lm.logprobs(prompts, [" dull"] * 6)]
+
+    with ThreadPoolExecutor(6) as threads:
+        for number, found in enumerate(threads.map(work, range(24))):
+            assert found == (texts if number % 2 else pytest.approx(expected, abs=1e-4))
+    assert (lm.usage - before).calls == 12 * 2 + 12 * 6

@@ -18,6 +18,7 @@ from selector.lm.base import LanguageModel
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
 from selector.lm.server import ServerLanguageModel
+from selector.lm.server_modes import MATCHED, UNMATCHED
 from selector.testing import planted_examples
 
 PYTHON = Path(__file__).resolve().parents[3] / ".venv-peers" / "llama-cpp" / "bin" / "python"
@@ -26,9 +27,9 @@ STARTS_WITHIN = 120.0  # seconds
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["true", "false"], ids=["echo", "top"])
+@pytest.fixture(scope="module", params=["true", "false"], ids=["top", "match"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerLanguageModel]:
-    """A server that keeps all logits, and so echoes, and one that does not."""
+    """A server that keeps all logits, and so names next tokens, and one that gives text only."""
     if not PYTHON.is_file():
         pytest.skip("llama.cpp's server is not installed; `make llama-server` does that")
     with socket.socket() as free:
@@ -71,15 +72,21 @@ def test_a_real_server_agrees_with_the_model_loaded_here(
     completions = [" positive", " negative"] * len(texts)
     found = served.logprobs(prompts, completions)
     wanted = bundled_lm.logprobs(prompts, completions)
+    if served.mode == "match":
+        assert {score.logprob for score in found} <= {MATCHED, UNMATCHED}
+        return
     assert [score.tokens for score in found] == [score.tokens for score in wanted]
     difference = np.array([one.logprob - other.logprob for one, other in zip(found, wanted, strict=True)])
-    if served.mode == "echo":
-        assert np.abs(difference).max() < 0.5  # llama.cpp multiplies in 8 bits
-    else:
-        likely = np.array([score.logprob for score in wanted]) > -6.0  # others may not be among the named tokens
-        assert likely.any()
-        assert np.abs(difference[likely]).max() < 0.5
+    likely = np.array([score.logprob for score in wanted]) > -6.0  # others may not be among the named tokens
+    assert likely.any()
+    assert np.abs(difference[likely]).max() < 0.5  # llama.cpp multiplies in 8 bits
     assert abs(served.count_tokens(prompts[:1])[0] - bundled_lm.count_tokens(prompts[:1])[0]) <= 1
+
+
+def test_the_echo_of_a_model_without_a_start_mark_is_not_trusted(served: ServerLanguageModel) -> None:
+    """Guards against llama-cpp-python's echo, which is off by one token for a model that starts texts with no mark."""
+    assert served.mode in ("top", "match")
+    assert not served.exact
 
 
 def test_a_real_server_generates(served: ServerLanguageModel) -> None:

@@ -8,14 +8,20 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from selector.errors import ServerCapabilityError, ServerError, UsageError
+from selector.errors import ServerCapabilityError, ServerError, ServerUnavailableError, UsageError
+from selector.inference.engine import InferenceEngine
+from selector.lm import server as server_module
+from selector.lm.config import LanguageModelConfig
+from selector.lm.loading import load_language_model
 from selector.lm.server import PROBE, ServerLanguageModel
 from selector.lm.server_api import ServerApi
-from selector.lm.server_modes import MATCHED, UNMATCHED
+from selector.lm.server_modes import MATCHED, UNMATCHED, completion_score, echoed_tokens
+from selector.testing import planted_pool, planted_template
 
 WORDS = (" good", " bad", " fine", " plot", " the")
 
@@ -40,11 +46,15 @@ class Fake:
     """An OpenAI-compatible server that can do what `modes` says.
 
     Args:
-        modes: Of "echo", "prompt", "top" and "text".
+        modes: Of "echo", "prompt", "top" and "text", and of the ways in which servers differ: "bos" (`<s>` starts every
+            text), "lost" (tokens lose the space before them, as SentencePiece's do), "offsets" (text_offset sums the
+            lengths of all tokens, as vLLM's does), "minus" (text_offset is -1, as SGLang's), "mute" (no usage),
+            "late" (a token's log-probability is told at the next one).
     """
 
     def __init__(self, *modes: str) -> None:
         self.modes = modes
+        self.lost_behind = ""  # from this text on tokens lose their spaces
         self.requests: list[dict[str, Any]] = []
         self.headers: list[str | None] = []
         self.running = self.most_running = 0
@@ -98,21 +108,35 @@ class Fake:
     def completion(self, body: dict[str, Any]) -> dict[str, Any]:
         text, tokens = body["prompt"], words_of(body["prompt"])
         befores = ["".join(tokens[:place]) for place in range(len(tokens))]
-        scores = [None, *(word_logprob(before, token) for before, token in list(zip(befores, tokens, strict=True))[1:])]
+        scores: list[float | None]
+        scores = [word_logprob(before, token) for before, token in zip(befores, tokens, strict=True)]
         best = max(distribution(text), key=distribution(text).__getitem__)
+        shown = [token.strip() for token in tokens] if self.loses_spaces(text) else tokens
+        if "bos" in self.modes:
+            shown, scores = ["<s>", *shown], [None, *scores]
+        if "late" in self.modes:
+            scores = [None, *scores[:-1]]
+        scores[0] = None
         choice: dict[str, Any] = {"text": best * int(body["max_tokens"])}
         if "echo" in self.modes and body.get("echo"):
-            choice["logprobs"] = {"tokens": [*tokens, best], "token_logprobs": [*scores, -0.1]}
+            choice["logprobs"] = {"tokens": [*shown, best], "token_logprobs": [*scores, -0.1]}
+            if "offsets" in self.modes:
+                choice["logprobs"]["text_offset"] = [0, *itertools.accumulate(map(len, shown))]
+            if "minus" in self.modes:
+                choice["logprobs"]["text_offset"] = [-1] * (len(shown) + 1)
         elif "prompt" in self.modes and "prompt_logprobs" in body:
             rows = [
-                {"7": {"logprob": score, "decoded_token": token}} for token, score in zip(tokens, scores, strict=True)
+                {"7": {"logprob": score, "decoded_token": token}} for token, score in zip(shown, scores, strict=True)
             ]
             choice["prompt_logprobs"] = [None, *rows[1:]]
         elif "top" in self.modes and body.get("logprobs"):
             named = sorted(distribution(text).items(), key=lambda item: -item[1])[: min(body["logprobs"], 4)]
             choice["logprobs"] = {"tokens": [best], "top_logprobs": [dict(named)]}
         usage = {"prompt_tokens": len(tokens), "total_tokens": len(tokens) + 1}
-        return {"choices": [choice], "usage": usage}
+        return {"choices": [choice]} | ({} if "mute" in self.modes else {"usage": usage})
+
+    def loses_spaces(self, text: str) -> bool:
+        return "lost" in self.modes or bool(self.lost_behind and self.lost_behind in text)
 
 
 @pytest.fixture
@@ -153,6 +177,61 @@ def test_every_mode_gives_the_same_scores(fake: Fake, mode: str) -> None:
     assert lm.count_tokens(["a b c", "a"]) == [3, 1]
 
 
+@pytest.mark.parametrize(
+    ("fake", "mode"),
+    [
+        (("echo", "bos"), "echo"),
+        (("echo", "bos", "offsets"), "echo"),
+        (("echo", "minus"), "echo"),
+        (("prompt", "bos"), "prompt"),
+    ],
+    indirect=["fake"],
+)
+def test_tokens_are_placed_by_their_text(fake: Fake, mode: str) -> None:
+    """Guards against -7.0 for two tokens where -4.0 for one is right: a `<s>` shifted all offsets of vLLM."""
+    lm = model_of(fake)
+    assert lm.mode == mode
+    (score,) = lm.logprobs(["the plot is"], [" good"])
+    assert (score.logprob, score.tokens) == (pytest.approx(expected("the plot is", " good")), 1)
+    assert score.total_tokens == 4 + ("bos" in fake.modes)
+
+
+@pytest.mark.parametrize(
+    ("fake", "mode"), [(("echo", "lost", "top"), "top"), (("prompt", "lost"), "match")], indirect=["fake"]
+)
+def test_tokens_without_their_spaces_are_not_trusted(fake: Fake, mode: str) -> None:
+    """Guards against the last token of the prompt being scored with the completion when SentencePiece loses spaces."""
+    assert model_of(fake).mode == mode
+
+
+@pytest.mark.parametrize("fake", [("echo", "top", "late"), ("prompt", "top", "late")], indirect=True)
+def test_scores_of_the_wrong_token_are_not_trusted(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards against "exact" scores of other tokens, such as llama-cpp-python's where a model has no `<s>`."""
+    for name, text in {"PROBE_PROMPT": "the plot is", "PROBE_END": " good", "PROBE": "the plot is good"}.items():
+        monkeypatch.setattr(server_module, name, text)
+    assert model_of(fake).mode == "top"
+    assert "not trusted" in caplog.text
+
+
+@pytest.mark.parametrize("fake", [("echo",), ("prompt",)], indirect=True)
+def test_tokens_that_do_not_spell_a_text_are_refused(fake: Fake) -> None:
+    """Guards single requests: a server that spells the probe may still lose a space or split a character elsewhere."""
+    lm = model_of(fake)
+    fake.lost_behind = "plot"
+    with pytest.raises(ServerCapabilityError, match="do not spell"):
+        lm.logprobs(["the plot is"], [" good"])
+    assert lm.logprobs(["the"], [" good"])[0].tokens == 1
+
+
+def test_a_space_put_before_a_text_is_no_drift() -> None:
+    """Guards SentencePiece, which starts every text with a space, against being refused."""
+    answer = {"tokens": ["<s>", " the", " plot", " x"], "token_logprobs": [None, -3.0, -2.0, -1.0]}
+    tokens = echoed_tokens(lambda text, options: {"logprobs": answer}, "the plot")
+    assert completion_score(tokens, "the") == (-2.0, 1, 3)
+
+
 @pytest.mark.parametrize("fake", [("top",)], indirect=True)
 def test_a_token_beyond_the_most_probable_is_bounded(fake: Fake) -> None:
     """Guards against an unlisted label that beats a listed one."""
@@ -168,6 +247,23 @@ def test_what_a_server_cannot_do_is_said(fake: Fake) -> None:
     """Guards against Channel scores made of bounds."""
     with pytest.raises(ServerCapabilityError, match="echo"):
         model_of(fake).logprobs(["Type:"], [" good" * 30])
+
+
+@pytest.mark.parametrize(
+    ("fake", "exact"),
+    [(("echo",), True), (("prompt",), True), (("top",), False), (("text",), False)],
+    indirect=["fake"],
+)
+def test_perplexity_and_channel_are_refused_where_scores_are_bounds(fake: Fake, exact: bool, tmp_path: Path) -> None:
+    """Guards PPL runs, and the store, against short texts that were scored with bounds among exact ones."""
+    lm = load_language_model(LanguageModelConfig(server=fake.address, model=""), store=tmp_path / "scores.sqlite")
+    InferenceEngine(lm, planted_template(), planted_pool())
+    for scoring in ("ppl", "channel"):
+        if exact:
+            InferenceEngine(lm, planted_template(), planted_pool(), scoring=scoring)
+            continue
+        with pytest.raises(ServerCapabilityError, match=f"{scoring}.*bounds"):
+            InferenceEngine(lm, planted_template(), planted_pool(), scoring=scoring)
 
 
 def test_the_first_token_of_a_text_has_no_score(fake: Fake) -> None:
@@ -195,6 +291,40 @@ def test_passing_faults_are_tried_again(fake: Fake) -> None:
     lm = model_of(fake)
     fake.fault = lambda number: {0: 503, 1: 429}.get(number % 3)
     assert lm.logprobs(["the plot"], [" good"])[0].logprob == pytest.approx(expected("the plot", " good"))
+
+
+@pytest.mark.parametrize("fake", [("echo", "top")], indirect=True)
+def test_a_busy_start_does_not_cost_the_best_mode(fake: Fake) -> None:
+    """Guards against a run that is stuck with bounds because the server answered 503 while it started."""
+    fake.fault = lambda number: 503 if number <= 5 else None
+    assert model_of(fake).mode == "echo"
+    fake.fault = lambda number: 503
+    with pytest.raises(ServerUnavailableError, match="503"):
+        model_of(fake)
+
+
+@pytest.mark.parametrize("fake", [("text",)], indirect=True)
+def test_a_server_that_breaks_on_echo_is_not_asked_for_long(fake: Fake) -> None:
+    """Guards the start against half a minute for everything that a server answers with 500."""
+    fake.fault = lambda number: 500 if fake.requests[-1].keys() & {"echo", "prompt_logprobs", "logprobs"} else None
+    assert ServerLanguageModel(ServerApi(fake.address, tries=50, pause=0.001)).mode == "match"
+    assert sum("echo" in body for body in fake.requests) <= 3
+
+
+@pytest.mark.parametrize("fake", [("echo", "mute")], indirect=True)
+def test_a_server_that_counts_no_tokens_is_named(fake: Fake) -> None:
+    """Guards users against a KeyError where neither usage nor a way to tokenise is to be had."""
+    with pytest.raises(ServerCapabilityError, match="count"):
+        model_of(fake).count_tokens(["the plot"])
+
+
+@pytest.mark.parametrize("fake", [("top",), ("text",)], indirect=True)
+def test_the_labels_of_a_prompt_share_its_requests(fake: Fake) -> None:
+    """Guards against asking at once, and so again, for what the labels of one prompt have in common."""
+    lm = model_of(fake)
+    asked = len(fake.requests)
+    lm.logprobs(["the plot is"] * 5 + ["the"] * 5, WORDS * 2)
+    assert len(fake.requests) - asked <= 4  # for each prompt its next tokens and its length
 
 
 @pytest.mark.parametrize(
@@ -252,3 +382,11 @@ def test_the_fingerprint_tells_servers_and_models_apart(fake: Fake) -> None:
     """Guards the score store against mixing models."""
     assert model_of(fake).fingerprint == model_of(fake).fingerprint != model_of(fake, model="other").fingerprint
     assert PROBE in {body["prompt"] for body in fake.requests}
+
+
+@pytest.mark.parametrize("fake", [("top",)], indirect=True)
+def test_the_fingerprint_tells_how_many_tokens_are_named(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the store against mixing the bounds of 5 named tokens with those of 100."""
+    many = model_of(fake).fingerprint
+    monkeypatch.setattr(server_module, "TOPS", (5,))
+    assert model_of(fake).fingerprint != many

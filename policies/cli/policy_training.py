@@ -1,0 +1,121 @@
+"""The command that trains a policy by reinforcement learning: train-policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from policies.cli.app import app
+from policies.cli.options import (
+    EngineOption,
+    NoCacheOption,
+    OutOption,
+    QuietOption,
+    RayAddressOption,
+    ResumeOption,
+    SeedOption,
+    ShotsOption,
+    TaskOption,
+    print_usage,
+    progress_for,
+)
+from selector.errors import UnknownNameError
+from selector.workspace import Workspace
+
+LEARNERS = {"per-query": "ppo", "corpus": "dqn"}
+
+
+def _count(help: str, *, least: int = 1) -> Any:  # noqa: A002 - typer's own word
+    return typer.Option(min=least, help=help)
+
+
+RetrieverOption = Annotated[
+    Path | None, typer.Option("--retriever", help="A folder of train-retriever; else the task's encoder.")
+]
+EnvironmentOption = Annotated[
+    str, typer.Option("--env", help="per-query: a prompt for each query; corpus: one prompt for the task.")
+]
+LearnerOption = Annotated[str, typer.Option("--algo", help="ppo for per-query, dqn for corpus; so by default.")]
+StepsOption = Annotated[
+    int | None, _count("Environment steps of ppo (4,096 by default), or optimiser steps of dqn (4,000).")
+]
+RewardOption = Annotated[
+    str, typer.Option(help="accuracy, probability, logprob or margin; by default logprob per query, else accuracy.")
+]
+TokenCostOption = Annotated[
+    float, typer.Option(min=0.0, help="What a thousand tokens of demonstrations take off the reward.")
+]
+LabelLimitOption = Annotated[int | None, _count("The most demonstrations of one label in a prompt.")]
+TokenBudgetOption = Annotated[int | None, _count("The most tokens of demonstrations in a prompt.")]
+WarmStartOption = Annotated[str, typer.Option(help="Per query, what is imitated first: none, retriever or oracle.")]
+PatienceOption = Annotated[int | None, _count("Per query: evaluations without a better one until training ends.")]
+FeaturesOption = Annotated[
+    bool, typer.Option("--lm-features", help="Let the policy read the language model, in serving too.")
+]
+StopOption = Annotated[bool, typer.Option("--may-stop", help="Let the policy choose fewer demonstrations.")]
+
+
+@app.command("train-policy")
+def train_policy(
+    task: TaskOption,
+    out: OutOption,
+    env: EnvironmentOption = "per-query",
+    algo: LearnerOption = "",
+    retriever: RetrieverOption = None,
+    shots: ShotsOption = 4,
+    steps: StepsOption = None,
+    shortlist: Annotated[int, _count("Per query: candidates offered for each.")] = 16,
+    reward: RewardOption = "",
+    token_cost: TokenCostOption = 0.0,
+    max_per_label: LabelLimitOption = None,
+    token_budget: TokenBudgetOption = None,
+    may_stop: StopOption = False,
+    warm_start: WarmStartOption = "none",
+    patience: PatienceOption = None,
+    candidates: Annotated[int, _count("Corpus: members of the pool that are offered.")] = 100,
+    reward_queries: Annotated[int, _count("Corpus: queries that value a prompt, at most.")] = 100,
+    episodes: Annotated[int, _count("Corpus: random episodes to learn from.")] = 200,
+    online_episodes: Annotated[int, _count("Corpus: episodes played by what was learned.", least=0)] = 0,
+    lm_features: FeaturesOption = False,
+    seed: SeedOption = 0,
+    resume: ResumeOption = True,
+    engine: EngineOption = "",
+    ray_address: RayAddressOption = "",
+    no_cache: NoCacheOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a selection policy by reinforcement learning."""
+    if env not in LEARNERS:
+        raise UnknownNameError("environment", env, known=tuple(LEARNERS))
+    if algo not in ("", LEARNERS[env]):
+        raise UnknownNameError(f"algorithm for --env {env}", algo, known=(LEARNERS[env],))
+    progress = progress_for(quiet)
+    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
+    given: dict[str, Any] = {"shots": shots, "reward": reward or None, "may_stop": may_stop, "seed": seed}
+    given |= {"token_cost": token_cost, "max_per_label": max_per_label, "token_budget": token_budget}
+    given |= {"lm_features": lm_features}
+    if env == "corpus":
+        given |= {"candidates": candidates, "reward_queries": reward_queries, "steps": steps}
+        given |= {"episodes": episodes, "online_episodes": online_episodes}
+    else:
+        given |= {"shortlist_size": shortlist, "total_steps": steps, "warm_start": warm_start, "patience": patience}
+    run = _trained(workspace, out, env, given, retriever=retriever, resume=resume, progress=progress)
+    if not quiet:
+        print_usage(workspace.usage)
+    typer.echo(run)
+
+
+def _trained(workspace: Workspace, out: Path, env: str, given: dict[str, Any], **work: Any) -> Path:
+    """Trains with the settings that were given; a configuration has a default for the others."""
+    said = {name: value for name, value in given.items() if value is not None}
+    if env == "corpus":
+        from policies.corpus_stage import train_corpus_policy_on
+        from policies.offline_dqn import CorpusTrainingConfig
+
+        return train_corpus_policy_on(workspace, out, config=CorpusTrainingConfig(**said), **work)
+    from policies.ppo import PolicyTrainingConfig
+    from policies.stages import train_policy_on
+
+    return train_policy_on(workspace, out, config=PolicyTrainingConfig(**said), **work)

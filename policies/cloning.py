@@ -1,0 +1,269 @@
+"""Warm starts: the pointer policy learns to imitate before it is rewarded.
+
+It imitates the retriever's ranking (the k most similar, the most similar next to the query), which costs nothing, or
+greedy trajectories of a language-model oracle, which scores every remaining candidate at every step. The loss is the
+cross-entropy over valid actions (behaviour cloning; Pomerleau, 1991). Where the oracle tells what a trajectory was
+worth the value head learns it too, so that the first updates of PPO do not undo what was learned.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from envs.dynamics import DecisionProblem, Episode
+from envs.vector import stacked
+from selector.data.paths import full_disk_named
+from selector.errors import ArtifactError, UnknownNameError
+from selector.learned.network import PointerNetwork
+from selector.progress import SILENT, Progress
+
+WARM_STARTS: Final = ("none", "retriever", "oracle")
+ORACLE_FILE: Final = "oracle.jsonl"
+CHUNK: Final = 32  # queries whose candidates are scored in one batch; what a kill can lose
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What is imitated for one query.
+
+    Attributes:
+        query: The number of the query.
+        actions: The actions in order; STOP where the trajectory ends by it.
+        potentials: What the prompt was worth before each action and after the last; empty where it is not known.
+    """
+
+    query: int
+    actions: tuple[int, ...]
+    potentials: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class CloningConfig:
+    """How imitation is trained.
+
+    Attributes:
+        epochs: Passes over the states of all trajectories.
+        batch_size: States in a minibatch.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW.
+        smoothing: Share of the target that all valid actions get alike: a clone without doubts explores nothing.
+        value_weight: Weight of the squared error of the value head.
+        seed: Seeds the order of states.
+    """
+
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    smoothing: float = 0.3
+    value_weight: float = 0.5
+    seed: int = 0
+
+
+def check_warm_start(name: str) -> None:
+    """Makes sure that a warm start exists.
+
+    Args:
+        name: Its name.
+
+    Raises:
+        UnknownNameError: When there is none of that name.
+    """
+    if name not in WARM_STARTS:
+        raise UnknownNameError("warm start", name, known=WARM_STARTS)
+
+
+def retriever_trajectories(problem: DecisionProblem, queries: Sequence[int]) -> list[Trajectory]:
+    """Follows the retriever: the most similar candidates that the constraints allow, the most similar last.
+
+    Args:
+        problem: The problem.
+        queries: N query numbers.
+
+    Returns:
+        N trajectories of unknown worth.
+    """
+    trajectories = []
+    for query in queries:
+        taken: list[int] = []
+        while len(taken) < problem.config.shots:
+            valid = np.flatnonzero(problem.mask(Episode(query, tuple(taken)))[:-1])
+            if not len(valid):
+                break
+            taken.append(int(valid[0]))
+        # Shortlists are sorted, the most similar first. What fits in one order fits in any.
+        actions = [*reversed(taken), *_stop_behind(problem, query, taken)]
+        trajectories.append(Trajectory(query, tuple(actions)))
+    return trajectories
+
+
+def oracle_trajectories(
+    problem: DecisionProblem, queries: Sequence[int], path: Path, *, progress: Progress = SILENT
+) -> list[Trajectory]:
+    """Appends the candidate that is worth most at every step; one batch scores all that remain for a chunk of queries.
+
+    Args:
+        problem: The problem.
+        queries: N query numbers.
+        path: A file of JSON lines; trajectories that it holds are kept, new ones are added chunk by chunk.
+        progress: Shows queries.
+
+    Returns:
+        N trajectories.
+
+    Raises:
+        ArtifactError: When the file is damaged.
+        DiskFullError: When the disk is full.
+    """
+    done = {trajectory.query: trajectory for trajectory in _open(path)}
+    missing = [query for query in queries if query not in done]
+    with progress.track("oracle trajectories", len(queries)) as advance:
+        advance(len(queries) - len(missing))
+        for start in range(0, len(missing), CHUNK):
+            made = _greedy(problem, missing[start : start + CHUNK])
+            with full_disk_named(path), path.open("ab") as file:
+                file.write("".join(json.dumps(asdict(one)) + "\n" for one in made).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            done |= {one.query: one for one in made}
+            advance(len(made))
+    return [done[query] for query in queries]
+
+
+def clone(
+    network: PointerNetwork, problem: DecisionProblem, trajectories: Sequence[Trajectory], config: CloningConfig
+) -> list[float]:
+    """Trains a network to act as trajectories do, and to know what they are worth.
+
+    Args:
+        network: The network; trained in place.
+        problem: The problem of the trajectories.
+        trajectories: What to imitate.
+        config: How.
+
+    Returns:
+        The mean cross-entropy of each epoch, nats.
+    """
+    steps = [step for trajectory in trajectories for step in _steps(problem, trajectory)]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    rng = np.random.default_rng(config.seed)
+    losses = []
+    for _ in range(config.epochs):
+        total = 0.0
+        order = rng.permutation(len(steps))
+        for start in range(0, len(order), config.batch_size):
+            batch = [steps[at] for at in order[start : start + config.batch_size]]
+            states = stacked(problem.observe_all([episode for episode, _, _ in batch]))
+            logits, values = network({name: torch.from_numpy(array) for name, array in states.items()})
+            actions = torch.tensor([action for _, action, _ in batch])
+            imitation = smoothed_cross_entropy(logits, actions, torch.from_numpy(states["mask"]), config.smoothing)
+            returns = torch.tensor([worth for _, _, worth in batch])
+            known = ~returns.isnan()
+            loss = imitation
+            if known.any():
+                loss = loss + config.value_weight * mse_loss(values[known], returns[known])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += float(imitation.detach()) * len(batch)
+        losses.append(total / max(len(steps), 1))
+    return losses
+
+
+def smoothed_cross_entropy(logits: Tensor, actions: Tensor, mask: Tensor, smoothing: float) -> Tensor:
+    """Measures how unlikely actions are among the valid ones, with label smoothing (Szegedy et al., 2016).
+
+    Args:
+        logits: (B, K + 1) scores of all actions.
+        actions: (B,) the valid actions that should be taken.
+        mask: (B, K + 1), 1 where an action is valid.
+        smoothing: The share of the target that is spread over all valid actions.
+
+    Returns:
+        The mean over the batch, nats.
+    """
+    logprobs = logits.masked_fill(mask == 0, -torch.inf).log_softmax(dim=-1)
+    taken = logprobs.gather(1, actions[:, None]).squeeze(1)
+    alike = logprobs.masked_fill(mask == 0, 0.0).sum(dim=-1) / mask.sum(dim=-1)
+    return -((1 - smoothing) * taken + smoothing * alike).mean()
+
+
+def _stop_behind(problem: DecisionProblem, query: int, taken: Sequence[int]) -> list[int]:
+    """STOP, where an episode does not end with what was taken."""
+    full = len(taken) == min(problem.config.shots, len(problem.shortlists[query]))
+    return [] if full else [problem.config.size]
+
+
+def _greedy(problem: DecisionProblem, queries: Sequence[int]) -> list[Trajectory]:
+    stop = problem.config.size
+    running = {episode.query: Trajectory(episode.query, (), (episode.potential,)) for episode in problem.start(queries)}
+    ended: dict[int, Trajectory] = {}
+    while running:
+        options = [
+            (one, int(action))
+            for one in running.values()
+            for action in np.flatnonzero(problem.mask(Episode(one.query, one.actions))[:-1])
+        ]
+        behind = [problem.selection(Episode(one.query, (*one.actions, action))) for one, action in options]
+        values = problem.scorer.potentials([one.query for one, _ in options], behind) if options else ()
+        best: dict[int, tuple[int, float]] = {}
+        for (one, action), value in zip(options, values, strict=True):
+            if one.query not in best or value > best[one.query][1]:
+                best[one.query] = (action, float(value))
+        for one in list(running.values()):
+            now = one.potentials[-1]
+            action, value = best.get(one.query, (stop, now))
+            if problem.config.may_stop and value <= now:
+                action, value = stop, now
+            moved = Trajectory(one.query, (*one.actions, action), (*one.potentials, value))
+            running[one.query] = moved
+            if action == stop or not _stop_behind(problem, one.query, moved.actions):
+                ended[one.query] = running.pop(one.query)
+    return [ended[query] for query in queries]
+
+
+def _steps(problem: DecisionProblem, trajectory: Trajectory) -> list[tuple[Episode, int, float]]:
+    """Each state of a trajectory, the action taken, and the rewards that follow; nan where they are not known."""
+    steps = []
+    for at, action in enumerate(trajectory.actions):
+        worth = float("nan")
+        if trajectory.potentials:
+            # Dense rewards have paid for what stands in the prompt; terminal ones pay for all of it at the end.
+            paid = trajectory.potentials[at if problem.config.dense else 0]
+            worth = trajectory.potentials[-1] - paid
+        steps.append((Episode(trajectory.query, trajectory.actions[:at]), action, worth))
+    return steps
+
+
+def _open(path: Path) -> list[Trajectory]:
+    """The trajectories of a file; a last line torn by a kill is cut off."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    found: list[Trajectory] = []
+    end = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            content = json.loads(line)
+            found.append(Trajectory(content["query"], tuple(content["actions"]), tuple(content["potentials"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"line {number} of {path} is damaged ({type(error).__name__})",
+                expected="the JSON of one trajectory",
+                remedy="Delete that line and train again: the other lines are kept.",
+            ) from error
+        end += len(line)
+    if lines:
+        with path.open("ab") as file:
+            file.truncate(end)
+    return found

@@ -1,0 +1,87 @@
+"""The stage of the main job that trains a policy for one prompt per task; beside those of `policies.stages`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from envs.corpus import CorpusProblem, CorpusScorer, corpus_problem
+from policies.offline_dqn import CorpusTrainingConfig, train_corpus_policy
+from policies.stages import embeddings_of, provenance_of_policy
+from selector.data.pool import Pool
+from selector.progress import SILENT, Progress
+from selector.types import Example
+from selector.workspace import Workspace
+
+
+def train_corpus_policy_on(
+    workspace: Workspace,
+    out: Path,
+    *,
+    retriever: Path | None,
+    config: CorpusTrainingConfig,
+    resume: bool = True,
+    progress: Progress = SILENT,
+) -> Path:
+    """Trains a policy that chooses one prompt for the task, rewarded on its reward queries, chosen on its dev queries.
+
+    Args:
+        workspace: The workspace.
+        out: The run folder.
+        retriever: The folder of a trained retriever; None takes the task's encoder.
+        config: How to train.
+        resume: Whether to go on with what the folder holds.
+        progress: Shows episodes and optimiser steps.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        TooFewExamplesError: When the task has no reward or no dev query.
+        UnknownNameError: When the reward is not known.
+        UsageError: When the folder holds another run.
+    """
+    task, engine = workspace.task, workspace.engine
+    nearest = embeddings_of(workspace, retriever)
+    rewarded = task.reward[: config.reward_queries]
+    problem = corpus_problem(
+        engine,
+        nearest,
+        rewarded,
+        config=config.decision(),
+        reward=config.reward,
+        token_cost=config.token_cost,
+        lm_features=config.lm_features,
+        task_queries=task.reward,
+        seed=config.seed,
+    )
+    # The candidates, and what the language model says of them, are the same; only the queries differ.
+    dev = CorpusProblem(
+        problem.candidates,
+        CorpusScorer(engine, task.dev, kind=config.reward, token_cost=config.token_cost),
+        config.decision(),
+        uncertainty=problem.uncertainty,
+    )
+    provenance = provenance_of_policy(workspace, nearest, retriever)
+    queries = {"reward queries": fingerprint_of(rewarded), "dev queries": fingerprint_of(task.dev)}
+    return train_corpus_policy(
+        problem,
+        dev,
+        out=out,
+        config=config,
+        provenance=replace(provenance, fingerprints={**provenance.fingerprints, **queries}),
+        resume=resume,
+        progress=progress,
+    )
+
+
+def fingerprint_of(queries: tuple[Example, ...]) -> str:
+    """Identifies labelled queries.
+
+    Args:
+        queries: The queries.
+
+    Returns:
+        A sha256, hexadecimal.
+    """
+    return Pool(queries).fingerprint

@@ -1,0 +1,169 @@
+"""Conservative Q-learning from stored transitions, and its state on disk (Kumar et al., 2020; Zhang, Feng & Tan, 2022).
+
+The loss is the absolute temporal difference to a target network, plus a term that keeps the values of actions which the
+data do not show below those of actions which it does. The state is JSON and safetensors; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from policies.checkpoints import PREFIX
+from policies.replay import Batch
+from selector.errors import ArtifactError
+from selector.learned.corpus_network import CorpusQNetwork
+from selector.learned.tensors import save_tensors
+
+
+class Losses(NamedTuple):
+    """What one step measured.
+
+    Attributes:
+        difference: Mean absolute temporal difference, units of reward.
+        conservative: Mean of log-sum-exp of all values less the value of what was chosen.
+    """
+
+    difference: float
+    conservative: float
+
+
+class ConservativeQLearner:
+    """Learns values of actions; the network is in evaluation mode except inside a step.
+
+    Args:
+        network: The network to train.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW.
+        conservative: The weight of the conservative term.
+        gradient_norm: The longest gradient.
+        target_every: Steps between two copies to the target network.
+    """
+
+    def __init__(
+        self,
+        network: CorpusQNetwork,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        conservative: float,
+        gradient_norm: float,
+        target_every: int,
+    ) -> None:
+        self.network = network.eval()
+        self.target = copy.deepcopy(network).eval()
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+        self.steps = 0
+        self._conservative = conservative
+        self._gradient_norm = gradient_norm
+        self._target_every = target_every
+
+    def step(self, batch: Batch) -> Losses:
+        """Takes one optimiser step.
+
+        Args:
+            batch: Transitions.
+
+        Returns:
+            The two parts of the loss.
+        """
+        difference, conservative = self._losses(batch)
+        self.optimizer.zero_grad()
+        loss = difference + self._conservative * conservative
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._gradient_norm)
+        self.optimizer.step()
+        self.steps += 1
+        if self.steps % self._target_every == 0:
+            self.target.load_state_dict(self.network.state_dict())
+        return Losses(float(difference.detach()), float(conservative.detach()))
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        self.network.train()
+        values, _ = self.network(batch.before)  # (B, K + 1)
+        self.network.eval()
+        with torch.no_grad():
+            best = self.target(batch.after)[1]
+            wanted = batch.rewards + torch.where(batch.done > 0, 0.0, best)  # the discount is 1
+        taken = values.gather(1, batch.actions[:, None]).squeeze(1)
+        everything = values.masked_fill(batch.before["mask"] == 0, -torch.inf).logsumexp(dim=1)
+        return (taken - wanted).abs().mean(), (everything - taken).mean()
+
+
+def save_learner(
+    folder: Path, learner: ConservativeQLearner, *, rng: np.random.Generator, extra: dict[str, Any]
+) -> None:
+    """Writes a checkpoint beside its place, renames it, and deletes older ones.
+
+    Args:
+        folder: Where checkpoints of the run lie.
+        learner: The learner.
+        rng: What draws batches.
+        extra: What else to keep; what JSON can write.
+
+    Raises:
+        DiskFullError: When there is no room.
+    """
+    place = folder / f"{PREFIX}{learner.steps:09d}"
+    scratch = folder / f".{place.name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    save_tensors(scratch / "network.safetensors", learner.network.state_dict())
+    save_tensors(scratch / "target.safetensors", learner.target.state_dict())
+    moments = learner.optimizer.state_dict()["state"]
+    flat = {f"{number}.{name}": tensor for number, state in moments.items() for name, tensor in state.items()}
+    save_tensors(scratch / "optimizer.safetensors", flat)
+    save_tensors(scratch / "generator.safetensors", {"torch": torch.get_rng_state()})
+    state = {"steps": learner.steps, "batches": rng.bit_generator.state, "extra": extra}
+    (scratch / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    shutil.rmtree(place, ignore_errors=True)
+    scratch.rename(place)
+    for older in sorted(folder.glob(f"{PREFIX}*"))[:-1]:
+        shutil.rmtree(older)
+
+
+def restore_learner(place: Path, learner: ConservativeQLearner, *, rng: np.random.Generator) -> dict[str, Any]:
+    """Puts a freshly made learner, and torch's generator, into the state of a checkpoint.
+
+    Args:
+        place: The checkpoint.
+        learner: A learner of the same configuration.
+        rng: What draws batches.
+
+    Returns:
+        What was kept as `extra`.
+
+    Raises:
+        ArtifactError: When the checkpoint is damaged.
+    """
+    try:
+        state = json.loads((place / "state.json").read_text(encoding="utf-8"))
+        learner.network.load_state_dict(load_file(place / "network.safetensors"))
+        learner.target.load_state_dict(load_file(place / "target.safetensors"))
+        flat = load_file(place / "optimizer.safetensors")
+        generator = load_file(place / "generator.safetensors")["torch"]
+        learner.steps, extra = int(state["steps"]), dict(state["extra"])
+        rng.bit_generator.state = state["batches"]
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise ArtifactError(
+            f"checkpoint {place} is damaged ({str(error).splitlines()[0]})",
+            expected="a checkpoint written by train-policy",
+            remedy="Delete it, or start afresh with --no-resume.",
+        ) from error
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in flat.items():
+        number, _, name = key.partition(".")
+        moments.setdefault(int(number), {})[name] = tensor
+    groups = learner.optimizer.state_dict()["param_groups"]
+    learner.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    torch.set_rng_state(generator)
+    return extra

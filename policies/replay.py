@@ -1,0 +1,171 @@
+"""Stored episodes as transitions between described states, to learn from in batches.
+
+Every state is described once, however many episodes pass through it. A described state can be costly where the language
+model is part of it, so what it said is kept in a file of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from envs.corpus import CorpusProblem
+from envs.dynamics import Episode
+from policies.episodes import StoredEpisode
+from selector.errors import ArtifactError
+from selector.learned.observation import Observation
+from selector.learned.tensors import save_tensors
+
+STOP_SHARE = 0.05  # of the states passed through also serve as an example of stopping there (Zhang, Feng & Tan, 2022)
+STATES_AT_ONCE = 16  # that the language model is asked about in one batch
+
+
+class Batch(NamedTuple):
+    """B transitions.
+
+    Attributes:
+        before: The arrays of B states.
+        actions: (B,) what was chosen.
+        rewards: (B,) what it was paid.
+        after: The arrays of the B states behind.
+        done: (B,) 1 where the episode ended.
+    """
+
+    before: Mapping[str, Tensor]
+    actions: Tensor
+    rewards: Tensor
+    after: Mapping[str, Tensor]
+    done: Tensor
+
+
+class Replay:
+    """The transitions of stored episodes.
+
+    Args:
+        problem: The problem they are of.
+        seed: Seeds where stopping is shown.
+    """
+
+    def __init__(self, problem: CorpusProblem, *, seed: int) -> None:
+        self._problem = problem
+        self._seed = seed
+        self._places: dict[tuple[int, ...], int] = {}
+        self._states: list[Observation] = []
+        self._transitions: list[tuple[int, int, float, int, bool]] = []
+        self._arrays: dict[str, Tensor] = {}
+        self._columns: tuple[Tensor, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self._transitions)
+
+    def add(self, episodes: Sequence[StoredEpisode]) -> None:
+        """Adds the transitions of episodes.
+
+        Args:
+            episodes: The episodes; where STOP is a choice, some of their states are followed by it as well.
+        """
+        if not episodes:
+            return
+        prefixes = (episode.actions[:end] for episode in episodes for end in range(len(episode.actions)))
+        self._describe([one for one in dict.fromkeys(prefixes) if one not in self._places])
+        stop = self._problem.config.size
+        for episode in episodes:
+            rng = np.random.default_rng([self._seed, 2, episode.number])
+            for at, (action, reward) in enumerate(zip(episode.actions, episode.rewards, strict=True)):
+                before, last = self._places[episode.actions[:at]], at + 1 == len(episode.actions)
+                after = before if last else self._places[episode.actions[: at + 1]]
+                self._transitions.append((before, action, reward, after, last))
+                if self._problem.config.may_stop and rng.random() < STOP_SHARE:
+                    self._transitions.append((before, stop, 0.0, before, True))
+        self._arrays = {
+            name: torch.from_numpy(np.stack([state[name] for state in self._states])) for name in self._states[0]
+        }
+        befores, actions, rewards, afters, done = (torch.tensor(one) for one in zip(*self._transitions, strict=True))
+        self._columns = (befores, actions, rewards.float(), afters, done.float())
+
+    def batch(self, rng: np.random.Generator, size: int) -> Batch:
+        """Draws transitions with replacement.
+
+        Args:
+            rng: Draws.
+            size: B.
+
+        Returns:
+            The batch.
+        """
+        drawn = torch.from_numpy(rng.integers(len(self), size=size))
+        before, actions, rewards, after, done = (column[drawn] for column in self._columns)
+        return Batch(self._rows(before), actions, rewards, self._rows(after), done)
+
+    def some_states(self, count: int) -> Observation:
+        """Gives described states, spread over all of them.
+
+        Args:
+            count: How many at most.
+
+        Returns:
+            Their arrays with a batch axis.
+        """
+        places = np.unique(np.linspace(0, len(self._states) - 1, count).astype(np.int64))
+        return {name: np.stack([self._states[place][name] for place in places]) for name in self._states[0]}
+
+    def _rows(self, places: Tensor) -> dict[str, Tensor]:
+        return {name: array[places] for name, array in self._arrays.items()}
+
+    def _describe(self, prefixes: Sequence[tuple[int, ...]]) -> None:
+        for start in range(0, len(prefixes), STATES_AT_ONCE):
+            part = prefixes[start : start + STATES_AT_ONCE]
+            states = [Episode(0, chosen) for chosen in part]
+            self._problem.prepare(states)
+            for chosen, state in zip(part, states, strict=True):
+                self._places[chosen] = len(self._states)
+                self._states.append(self._problem.inputs(state))
+
+
+def keep_uncertainty(path: Path, problem: CorpusProblem) -> None:
+    """Writes what the language model said of states, where the problem asks it.
+
+    Args:
+        path: The file.
+        problem: The problem.
+
+    Raises:
+        DiskFullError: When there is no room.
+    """
+    if problem.uncertainty is not None:
+        known = problem.uncertainty.known
+        tensors = {
+            " ".join(map(str, indices)) or "none": torch.from_numpy(columns) for indices, columns in known.items()
+        }
+        save_tensors(path, tensors)
+
+
+def recall_uncertainty(path: Path, problem: CorpusProblem) -> None:
+    """Takes in what `keep_uncertainty` has written.
+
+    Args:
+        path: The file; a missing one holds nothing.
+        problem: The problem.
+
+    Raises:
+        ArtifactError: When the file is damaged.
+    """
+    if problem.uncertainty is None or not path.is_file():
+        return
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{path} is damaged ({str(error).splitlines()[0]})",
+            expected="what train-policy has written",
+            remedy="Delete it: the language model is asked again.",
+        ) from error
+    for name, tensor in tensors.items():
+        problem.uncertainty.remember(tuple(map(int, name.removeprefix("none").split())), tensor.numpy())

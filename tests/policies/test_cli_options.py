@@ -1,0 +1,38 @@
+"""Tests of options that commands share: what they hand on to the workspace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from policies.cli import app
+from selector.errors import UsageError
+from selector.progress import SILENT, RichProgress
+from selector.workspace import Workspace
+
+COMMANDS = [
+    ("mine", "--out", "out"),
+    ("train-policy", "--out", "out"),
+    ("compare", "--out", "out"),
+    ("predict", "--method", "nearest", "--text", "text=fine"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_the_cluster_shows_its_progress_unless_quiet(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards long runs with --engine ray against silence, and --quiet against a bar."""
+    given: list[dict[str, Any]] = []
+
+    def refuse(task: str, **options: Any) -> Workspace:
+        given.append(options)
+        raise UsageError("enough", expected="nothing", remedy="None.")
+
+    monkeypatch.setattr(Workspace, "open", refuse)
+    for more in ((), ("--quiet",)):
+        CliRunner().invoke(app, [*command, "--task", "rotten-tomatoes", "--engine", "ray", *more])
+    assert [options["engine"] for options in given] == ["ray", "ray"]
+    loud, quiet = (options["progress"] for options in given)
+    assert isinstance(loud, RichProgress)
+    assert quiet is SILENT

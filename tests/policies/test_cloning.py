@@ -1,0 +1,247 @@
+"""Tests of warm starts: what is imitated, how it is stored, and that reinforcement learning goes on from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from envs.dynamics import DecisionConfig, DecisionProblem, Episode
+from envs.planted import optimal_returns, planted_problem
+from envs.rewards import Values
+from policies.cloning import (
+    CHUNK,
+    ORACLE_FILE,
+    CloningConfig,
+    Trajectory,
+    clone,
+    oracle_trajectories,
+    retriever_trajectories,
+    smoothed_cross_entropy,
+)
+from policies.planted_study import permutation_p
+from policies.ppo import PolicyTrainingConfig, evaluate_on, train_policy
+from policies.runs import Provenance, read_best
+from selector.errors import ArtifactError, UnknownNameError, UsageError
+from selector.learned.network import PointerNetwork, PointerNetworkConfig
+from selector.learned.observation import FEATURES
+from selector.learned.rollout import greedy_rollout
+from selector.types import Selection
+
+PROVENANCE = Provenance("planted", labelled_demonstrations=False, fingerprints={})
+
+
+class StubbornScorer:
+    """Every demonstration lowers what a prompt is worth."""
+
+    def potentials(self, queries: Sequence[int], selections: Sequence[Selection]) -> Values:
+        return np.array([-float(len(selection.indices)) for selection in selections])
+
+
+def network(problem: DecisionProblem) -> PointerNetwork:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return PointerNetwork(PointerNetworkConfig(problem.width, len(FEATURES), hidden=32, similarity_weight=0.0))
+
+
+def reconfigured(problem: DecisionProblem, **changes: object) -> DecisionProblem:
+    settings = {"shots": problem.config.shots, "size": problem.config.size} | changes
+    return DecisionProblem(problem.shortlists, problem.scorer, DecisionConfig(**settings))  # type: ignore[arg-type]
+
+
+def test_the_retriever_is_followed_with_the_most_similar_last() -> None:
+    """Guards the order: similarity descends in the shortlist and ascends in the prompt, within the constraints."""
+    problem, _ = planted_problem(shots=3)
+    for trajectory in retriever_trajectories(problem, [0, 5]):
+        assert (trajectory.actions, trajectory.potentials) == ((2, 1, 0), ())
+    limited = reconfigured(problem, max_per_label=1)  # the planted pool has two labels
+    for trajectory in retriever_trajectories(limited, range(6)):
+        labels = problem.shortlists[trajectory.query].labels
+        first, second, stop = trajectory.actions
+        assert (second, stop) == (0, 6)
+        assert first == np.flatnonzero(labels != labels[0])[0]
+
+
+def test_the_oracle_takes_the_best_candidate_at_every_step(tmp_path: Path) -> None:
+    """Guards the oracle, what it says its choices are worth, and its cost: one batch a step for all queries."""
+    problem, scorer = planted_problem()
+    problem.start([0])
+    before = scorer.calls
+    found = oracle_trajectories(problem, range(24), tmp_path / "o.jsonl")
+    assert scorer.calls - before == 2
+    for trajectory in found:
+        (episode,) = problem.start([trajectory.query])
+        assert trajectory.potentials[0] == pytest.approx(episode.potential)
+        for at, action in enumerate(trajectory.actions):
+            options = np.flatnonzero(problem.mask(episode)[:-1])
+            moved = problem.step([episode] * len(options), options.tolist())
+            gains = {int(option): outcome.episode.potential for option, outcome in zip(options, moved, strict=True)}
+            assert action == max(gains, key=lambda option: gains[option])
+            episode = moved[options.tolist().index(action)].episode
+            assert trajectory.potentials[at + 1] == pytest.approx(episode.potential)
+
+
+def test_an_oracle_that_may_stop_stops_where_nothing_helps(tmp_path: Path) -> None:
+    """Guards trajectories of policies that may choose fewer demonstrations, and dead ends of constraints."""
+    planted, scorer = planted_problem()
+    free = DecisionProblem(planted.shortlists, StubbornScorer(), DecisionConfig(shots=2, size=6, may_stop=True))
+    assert oracle_trajectories(free, [3], tmp_path / "a.jsonl") == [Trajectory(3, (6,), (0.0, 0.0))]
+    bound = DecisionProblem(planted.shortlists, scorer, DecisionConfig(shots=3, size=6, max_per_label=1))
+    for trajectory in oracle_trajectories(bound, range(4), tmp_path / "b.jsonl"):
+        assert len(trajectory.actions) == 3
+        assert trajectory.actions[-1] == 6
+        assert trajectory.potentials[-1] == trajectory.potentials[-2]
+
+
+def test_an_interrupted_oracle_goes_on(tmp_path: Path) -> None:
+    """Guards the language model's time: finished queries are kept, a torn line is made again, damage is named."""
+    problem, scorer = planted_problem(queries=CHUNK + 8)
+    path = tmp_path / ORACLE_FILE
+    wanted = oracle_trajectories(problem, range(CHUNK + 8), path)
+    whole = path.read_bytes()
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:CHUNK]) + b'{"query": 33, "acti')
+    before = scorer.calls
+    assert oracle_trajectories(problem, range(CHUNK + 8), path) == wanted
+    assert scorer.calls - before == problem.config.shots
+    assert path.read_bytes() == whole
+    path.write_bytes(b'{"query": 1}\n' + whole)
+    with pytest.raises(ArtifactError, match="line 1"):
+        oracle_trajectories(problem, range(3), path)
+
+
+def test_a_clone_acts_as_it_was_shown(tmp_path: Path) -> None:
+    """Guards imitation itself: a network that starts far off chooses as the trajectories do."""
+    problem, _ = planted_problem()
+    shown = {
+        "retriever": retriever_trajectories(problem, range(24)),
+        "oracle": oracle_trajectories(problem, range(24), tmp_path / "o.jsonl"),
+    }
+    for trajectories in shown.values():
+        made = network(problem)
+        losses = clone(made, problem, trajectories, CloningConfig(epochs=150))
+        assert losses[-1] < 0.75 * losses[0]
+        found = greedy_rollout(made, problem.shortlists, size=6, horizon=2, may_stop=False)
+        wanted = [problem.selection(Episode(one.query, one.actions)) for one in trajectories]
+        same = [one.indices == other.indices for one, other in zip(found, wanted, strict=True)]
+        assert np.mean(same) >= 0.9
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_a_clone_knows_what_its_choices_are_worth(tmp_path: Path, dense: bool) -> None:
+    """Guards the value head: its wrong advantages would undo the clone; dense and terminal returns differ."""
+    problem = reconfigured(planted_problem()[0], dense=dense)
+    trajectories = oracle_trajectories(problem, range(24), tmp_path / "o.jsonl")
+    made = network(problem)
+    clone(made, problem, trajectories, CloningConfig(epochs=80))
+    for at in (0, 1):
+        states = problem.observe_all([Episode(one.query, one.actions[:at]) for one in trajectories])
+        batch = {name: torch.from_numpy(np.stack([state[name] for state in states])) for name in states[0]}
+        with torch.inference_mode():
+            values = made(batch)[1].numpy()
+        paid = [one.potentials[at if dense else 0] for one in trajectories]
+        returns = np.array([one.potentials[-1] for one in trajectories]) - paid
+        assert np.mean((values - returns) ** 2) < 0.25 * np.mean(returns**2)
+
+
+def test_cloning_is_deterministic_and_leaves_other_generators_alone() -> None:
+    """Guards resume: a warm start made again after a kill must give the same weights, and PPO the same draws."""
+    problem, _ = planted_problem()
+    trajectories = retriever_trajectories(problem, range(24))
+    state = torch.get_rng_state()
+    made = [network(problem), network(problem)]
+    losses = [clone(one, problem, trajectories, CloningConfig(epochs=2)) for one in made]
+    assert losses[0] == losses[1]
+    assert all(torch.equal(tensor, made[1].state_dict()[name]) for name, tensor in made[0].state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_smoothed_loss_by_hand() -> None:
+    """Guards the mask in the loss: an action that is not valid gets no share of the target, and no infinite loss."""
+    logits, mask = torch.tensor([[0.0, 1.0, 9.0]]), torch.tensor([[1.0, 1.0, 0.0]])
+    logprobs = torch.tensor([0.0, 1.0]).log_softmax(dim=0)
+    wanted = -(0.8 * logprobs[1] + 0.2 * logprobs.mean())
+    loss = smoothed_cross_entropy(logits, torch.tensor([1]), mask, 0.2)
+    assert float(loss) == pytest.approx(float(wanted), abs=1e-6)
+
+
+def config(warm_start: str, *, seed: int = 0, **changes: object) -> PolicyTrainingConfig:
+    settings = {
+        "shots": 2,
+        "shortlist_size": 6,
+        "total_steps": 2304,
+        "copies": 24,
+        "rollout_steps": 16,
+        "batch_size": 128,
+        "epochs": 6,
+        "learning_rate": 3e-3,
+        "similarity_weight": 0.0,
+        "warm_start_epochs": 60,
+        "evaluate_every": 1,
+    }
+    return PolicyTrainingConfig(warm_start=warm_start, seed=seed, **(settings | changes))  # type: ignore[arg-type]
+
+
+def test_a_warm_start_reaches_the_optimum_in_fewer_steps(tmp_path: Path) -> None:
+    """Guards that PPO goes on from the clone: behind as many environment steps it is far ahead of PPO alone.
+
+    The oracle's own scorings are not environment steps; the clone alone stays behind what PPO makes of it.
+    """
+    reached: dict[str, list[float]] = {"none": [], "oracle": []}
+    shares: dict[str, list[float]] = {"none": [], "oracle": []}
+    for seed in (1, 2):
+        for warm_start in reached:
+            problem, _ = planted_problem(seed=seed)
+            run = tmp_path / f"{warm_start}-{seed}"
+            train_policy(problem, problem, out=run, config=config(warm_start, seed=seed), provenance=PROVENANCE)
+            made = greedy_rollout(read_best(run).network, problem.shortlists, size=6, horizon=2, may_stop=False)
+            worth = problem.scorer.potentials(range(24), made)
+            reached[warm_start] += worth.tolist()
+            shares[warm_start].append(worth.mean() / optimal_returns(problem).mean())
+            if warm_start == "oracle":
+                first = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+                assert first["steps"] == 0
+                assert first["dev_potential"] < worth.mean() - 0.05
+    assert min(shares["oracle"]) >= 0.8, shares
+    assert max(shares["none"]) < 0.8, shares
+    assert permutation_p(np.array(reached["oracle"]), np.array(reached["none"])) < 0.01
+
+
+def test_training_from_the_retriever_starts_as_the_retriever(tmp_path: Path) -> None:
+    """Guards the warm start of a run: what is evaluated before the first step is the ranking, most similar last."""
+    problem, _ = planted_problem()
+    own = config("retriever", total_steps=1, warm_start_epochs=200)
+    run = train_policy(problem, problem, out=tmp_path / "run", config=own, provenance=PROVENANCE)
+    ranking = [problem.selection(Episode(one.query, one.actions)) for one in retriever_trajectories(problem, range(24))]
+    first = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["dev_potential"]
+    assert first == pytest.approx(problem.scorer.potentials(range(24), ranking).mean(), abs=0.05)
+    assert not (run / ORACLE_FILE).exists()
+
+
+def test_a_run_keeps_its_oracle_and_asks_no_more_queries_than_told(tmp_path: Path) -> None:
+    """Guards the cost of a warm start: a subset drawn by the seed, and lines that a run cut short takes up again."""
+    problem, _ = planted_problem()
+    own = config("oracle", total_steps=1, warm_start_queries=5)
+    run = train_policy(problem, problem, out=tmp_path / "run", config=own, provenance=PROVENANCE)
+    lines = (run / ORACLE_FILE).read_text()
+    assert len(lines.splitlines()) == 5
+    first = evaluate_on(problem, read_best(run).network)
+    for checkpoint in (run / "checkpoints").iterdir():
+        (checkpoint / "state.json").unlink()
+        for file in checkpoint.iterdir():
+            file.unlink()
+        checkpoint.rmdir()
+    train_policy(problem, problem, out=run, config=own, provenance=PROVENANCE)
+    assert (run / ORACLE_FILE).read_text() == lines
+    assert evaluate_on(problem, read_best(run).network) == first
+
+
+def test_impossible_warm_starts_are_refused() -> None:
+    """Guards the messages."""
+    with pytest.raises(UnknownNameError, match="none, retriever, oracle"):
+        config("teacher")
+    with pytest.raises(UsageError, match="1 or more"):
+        config("oracle", warm_start_queries=0)

@@ -1,0 +1,252 @@
+"""Tests of the exported policy that chooses one prompt for a task."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from selector.data.pool import Pool, normalised_text
+from selector.errors import ArtifactError, ArtifactMismatchError, TooFewExamplesError, UsageError
+from selector.inference.engine import InferenceEngine
+from selector.learned.artifact import CORPUS, CORPUS_FEATURES, Manifest
+from selector.learned.candidate_set import embed_task
+from selector.learned.corpus_artifact import write_corpus_artifact
+from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
+from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
+from selector.strategies.base import Selector
+from selector.strategies.corpus import CorpusSelector
+from selector.strategies.exported import load_policy
+from selector.strategies.learned import LearnedSelector
+from selector.strategies.named import build_selector
+from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
+from selector.types import Example
+
+CANDIDATES = (2, 9, 4, 17, 11, 20, 6)
+
+
+def engine(pool: Pool) -> InferenceEngine:
+    return InferenceEngine(ToyLanguageModel(), planted_template(), pool)
+
+
+def artifact(folder: Path, pool: Pool, *, lm_features: bool = False, **changes: object) -> Path:
+    """An artifact with an untrained network."""
+    own = (*CANDIDATE_FEATURES, *LM_FEATURES) if lm_features else CANDIDATE_FEATURES
+    sizes = {"width": 32, "state": len(STATE_FEATURES), "features": len(own), "hidden": 16, "dropout": 0.25}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = CorpusQNetwork(CorpusNetworkConfig(**sizes))  # type: ignore[arg-type]
+        network.norm.show(torch.rand(100, len(STATE_FEATURES) + len(own)))
+    network.task.copy_(torch.from_numpy(embed_task(planted_examples(5, seed=9, prefix="t"), ToyEncoder())))
+    settings = {
+        "shots": 3,
+        "shortlist_size": len(CANDIDATES),
+        "may_stop": False,
+        "labelled_demonstrations": False,
+        "network": sizes,
+        "encoder": "toy",
+        "fingerprints": {
+            "pool": pool.fingerprint,
+            "encoder": ToyEncoder().fingerprint,
+            "template": planted_template().fingerprint,
+            "language model": ToyLanguageModel().fingerprint,
+        },
+        "kind": CORPUS,
+        "features": (*CORPUS_FEATURES, *own[len(CANDIDATE_FEATURES) :]),
+        "candidates": CANDIDATES,
+    }
+    return write_corpus_artifact(folder, Manifest(**(settings | changes)), network)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return artifact(tmp_path_factory.mktemp("corpus") / "policy", planted_pool())
+
+
+def load(folder: Path, pool: Pool) -> CorpusSelector:
+    return CorpusSelector.load(folder, pool, encoder=ToyEncoder(), force=True)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 7, 9])
+@pytest.mark.parametrize("members", [24, 40])
+def test_laws_of_a_selector(folder: Path, k: int, members: int) -> None:
+    """Guards leave-one-out by uid and by text, k distinct positions, determinism, and independence of the batch."""
+    pool = planted_pool(members)
+    selector = load(folder, pool)
+    assert isinstance(selector, Selector)
+    [shared] = selector.select([Example("new", {"text": "zzz qqq"})], k)
+    twins = [
+        Example(f"twin-{at}", {"text": f"  {pool[at].fields['text'].upper()} !!"}) for at in (*shared.indices[:2], 1)
+    ]
+    queries = [pool[at] for at in (0, *shared.indices)] + twins + planted_examples(3, seed=6, prefix="q")
+    selections = selector.select(queries, k)
+    for query, selection in zip(queries, selections, strict=True):
+        shown = [pool[index] for index in selection.indices]
+        assert len(shown) == k
+        assert query.uid not in {one.uid for one in shown}
+        assert normalised_text(query.fields) not in {normalised_text(one.fields) for one in shown}
+        assert np.isfinite(selection.scores).all()
+    again = load(folder, pool)
+    assert [again.select([query], k)[0] for query in reversed(queries)] == selections[::-1]
+    assert selector.select([], k) == []
+
+
+def test_one_set_serves_every_query_that_is_no_member_of_it(folder: Path) -> None:
+    """Guards the point of the policy: one prompt, chosen once, so that the language model computes it once."""
+    pool = planted_pool()
+    selector = load(folder, pool)
+    selections = selector.select(planted_examples(5, seed=6, prefix="q"), 3)
+    assert len(set(selections)) == 1
+    assert set(selections[0].indices) <= set(CANDIDATES)
+    outside = next(at for at in CANDIDATES if at not in selections[0].indices)
+    assert selector.select([pool[outside]], 3) == selections[:1]
+    [without] = selector.select([pool[selections[0].indices[0]]], 3)
+    assert without.indices[0] in CANDIDATES
+
+
+def test_another_pool_is_chosen_from_whole(folder: Path) -> None:
+    """Guards new pools without retraining: the candidates of training mean nothing there, whatever its size."""
+    for members in (5, 200):
+        pool = planted_pool(members, seed=8)
+        chosen = load(folder, pool).select(planted_examples(2, prefix="q"), 3)
+        assert len(chosen[0].indices) == 3
+    grown = Pool([*planted_pool(), *planted_examples(40, seed=4, prefix="more")])
+    assert max(load(folder, grown).select(planted_examples(1, prefix="q"), 12)[0].indices) >= 24
+    with pytest.raises(ArtifactMismatchError, match="--force") as caught:
+        CorpusSelector.load(folder, grown, encoder=ToyEncoder())
+    assert (caught.value.part, caught.value.present) == ("pool", grown.fingerprint)
+    with pytest.raises(ArtifactMismatchError, match="encoder"):
+        CorpusSelector.load(folder, planted_pool(), encoder=ToyEncoder(width=16))
+
+
+def test_a_large_pool_is_sampled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards time and memory: one prompt for the task does not look at a million candidates."""
+    monkeypatch.setattr("selector.strategies.corpus.MOST_CANDIDATES", 10)
+    pool = planted_pool(60)
+    selector = load(folder, pool)
+    [selection] = selector.select(planted_examples(1, prefix="q"), 4)
+    [(candidates, _)] = selector._described.values()
+    assert len(candidates) == 10
+    assert set(selection.indices) <= set(candidates.shortlist.indices)
+    assert len(selector.select(planted_examples(1, prefix="q"), 14)[0].indices) == 14
+
+
+def test_another_task_is_described_by_its_own_queries(folder: Path) -> None:
+    """Guards transfer: what stood for the training task must not stand for another one."""
+    pool, queries = planted_pool(30, seed=5), planted_examples(4, seed=2, prefix="other")
+    own = CorpusSelector.load(folder, pool, encoder=ToyEncoder(), force=True, task_queries=queries)
+    own.select(queries, 2)
+    [(candidates, _)] = own._described.values()
+    assert candidates.shortlist.query == pytest.approx(embed_task(queries, ToyEncoder()))
+
+
+def test_too_few_examples_are_named(folder: Path) -> None:
+    """Guards against short prompts that nobody asked for: leave-one-out counts."""
+    pool = planted_pool(4)
+    selector = load(folder, pool)
+    assert len(selector.select([Example("q", {"text": "new words"})], 4)[0].indices) == 4
+    with pytest.raises(TooFewExamplesError) as caught:
+        selector.select([pool[0]], 4)
+    assert (caught.value.available, caught.value.wanted) == (3, 4)
+
+
+def test_a_policy_that_may_stop_may_choose_fewer(tmp_path: Path) -> None:
+    """Guards STOP at serving: a network that values it highest ends at once, and k is an upper bound."""
+    pool = planted_pool()
+    for bias, count in ((100.0, 0), (-100.0, 3)):
+        selector = load(artifact(tmp_path / "policy", pool, may_stop=True), pool)
+        network, stop = selector.artifact.network, len(CANDIDATES)
+
+        def pushed(_: object, __: object, output: tuple[torch.Tensor, torch.Tensor], bias: float = bias) -> object:
+            values = output[0].clone()
+            values[:, stop] += bias  # noqa: B023 - the same in every round
+            return values, output[1]
+
+        network.register_forward_hook(pushed)
+        assert len(selector.select(planted_examples(1, prefix="q"), 3)[0].indices) == count
+
+
+def test_a_policy_that_reads_the_language_model_needs_an_engine(tmp_path: Path) -> None:
+    """Guards the published features: they are asked for once for each choice, and their absence is named."""
+    pool = planted_pool()
+    reads = artifact(tmp_path / "policy", pool, lm_features=True)
+    with pytest.raises(UsageError, match="lm_features"):
+        CorpusSelector.load(reads, pool, encoder=ToyEncoder())
+    judge = engine(pool)
+    selector = CorpusSelector.load(reads, pool, encoder=ToyEncoder(), engine=lambda: judge)
+    selector.select(planted_examples(3, prefix="q"), 3)
+    assert judge.lm.usage.calls == 3 * len(CANDIDATES) * 2  # three choices, both labels of every candidate
+
+    def refuse() -> InferenceEngine:
+        raise AssertionError("the language model was loaded")
+
+    plain = artifact(tmp_path / "plain", pool)
+    CorpusSelector.load(plain, pool, encoder=ToyEncoder(), engine=refuse).select(planted_examples(1, prefix="q"), 3)
+
+
+def test_limits_hold_in_serving(tmp_path: Path) -> None:
+    """Guards class balance and the token budget of an exported policy; tokens are counted by the engine."""
+    pool, queries = planted_pool(), planted_examples(1, prefix="q")
+    [balanced] = load(artifact(tmp_path / "policy", pool, max_per_label=2), pool).select(queries, 6)
+    assert sorted(pool[index].label or "" for index in balanced.indices) == ["fresh", "fresh", "rotten", "rotten"]
+    short, judge = artifact(tmp_path / "short", pool, token_budget=30), engine(pool)
+    with pytest.raises(UsageError, match="token_budget"):
+        load(short, pool)
+    [few] = CorpusSelector.load(short, pool, encoder=ToyEncoder(), engine=lambda: judge).select(queries, 6)
+    assert 0 < sum(judge.demonstration_tokens(few.indices)) <= 30
+    assert judge.lm.usage.calls == 0
+    with pytest.raises(UsageError, match="another pool"):
+        CorpusSelector.load(short, pool, encoder=ToyEncoder(), engine=lambda: engine(planted_pool(9)))
+
+
+def test_a_policy_knows_which_engine_it_was_trained_for(folder: Path) -> None:
+    """Guards against answers from another template or language model, silently worse."""
+    pool = planted_pool()
+    selector = load(folder, pool)
+    selector.check_engine(engine(pool))
+    other = planted_template()
+    changed = InferenceEngine(ToyLanguageModel(), type(other)(other.template, other.verbalizers, separator="\n"), pool)
+    with pytest.raises(ArtifactMismatchError, match="template"):
+        selector.check_engine(changed)
+    selector.check_engine(changed, force=True)
+
+
+def test_the_folder_says_which_selector_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the one way in for every kind of policy: by name, by folder and from the command line."""
+    pool = planted_pool()
+    load_toy: Callable[[object], ToyEncoder] = lambda _: ToyEncoder()  # noqa: E731 - stands for a class method
+    monkeypatch.setattr("selector.strategies.corpus.SentenceEncoder.load", load_toy)
+    assert isinstance(load_policy(folder, pool), CorpusSelector)
+    built = build_selector(str(folder), engine=engine(pool), encoder=ToyEncoder(), dev=[])
+    assert isinstance(built, CorpusSelector)
+    with pytest.raises(ArtifactError, match="load_policy"):
+        LearnedSelector.load(folder, pool)
+    with pytest.raises(ArtifactError, match=r"manifest\.json"):
+        load_policy(folder.parent, pool)
+
+
+_FRESH = """
+import json, sys
+from selector.strategies.corpus import CorpusSelector
+from selector.testing import ToyEncoder, planted_examples, planted_pool
+selector = CorpusSelector.load(sys.argv[1], planted_pool(), encoder=ToyEncoder())
+(selection,) = selector.select(planted_examples(1, seed=2, prefix="q"), 3)
+unwanted = [name for name in ("stable_baselines3", "sb3_contrib", "gymnasium", "transformers") if name in sys.modules]
+print(json.dumps([selection.indices, selection.scores, unwanted]))
+"""
+
+
+def test_a_fresh_process_selects_alike_without_the_learners(folder: Path) -> None:
+    """Guards portability: the artifact decides alike where neither learner, environment nor language model exists."""
+    [here] = load(folder, planted_pool()).select(planted_examples(1, seed=2, prefix="q"), 3)
+    done = subprocess.run([sys.executable, "-c", _FRESH, str(folder)], capture_output=True, text=True, check=True)
+    indices, scores, unwanted = json.loads(done.stdout)
+    assert unwanted == []
+    assert tuple(indices) == here.indices
+    assert scores == pytest.approx(here.scores, abs=1e-5)
