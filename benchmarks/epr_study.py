@@ -64,6 +64,7 @@ class Study:
             "task": name,
             "seed": seed,
             "shots": SHOTS,
+            "free_text": self.free_text,
             "pool": len(task.pool),
             "gold": [query.label for query in self.queries],
             "cost": {},
@@ -135,7 +136,8 @@ class Study:
         if name not in self.result["answers"]:
             self._once(f"answering {name}", lambda: self.result["answers"].__setitem__(name, answer()))
             right = [
-                given == gold for given, gold in zip(self.result["answers"][name], self.result["gold"], strict=True)
+                self.workspace.engine.is_right(given, gold)
+                for given, gold in zip(self.result["answers"][name], self.result["gold"], strict=True)
             ]
             print(f"{self.result['task']} {self.seed} {name}: {sum(right) / len(right):.3f}", flush=True)
 

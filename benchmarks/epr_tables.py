@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.epr_study import TASKS
 from selector.evaluation.statistics import PairedDifference, Values, paired_bootstrap
+from selector.inference.free_text import exact_match
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "results.md"
@@ -57,7 +58,7 @@ def correctness(studies: Sequence[Study], method: str) -> Values:
         return np.zeros(0)
     return np.array(
         [
-            float(answer == gold)
+            float(exact_match(answer, gold) if study["free_text"] else answer == gold)
             for study in studies
             for answer, gold in zip(study["answers"][method], study["gold"], strict=True)
         ]

@@ -187,5 +187,6 @@ class EngineScorer:
             logprobs: Values = self._engine.gold_logprobs(asked, selections)
             return (logprobs if self._kind == "logprob" else np.exp(logprobs)), None
         answers = self._engine.predict(asked, selections)
-        right = np.array([float(answer.label == query.label) for answer, query in zip(answers, asked, strict=True)])
+        pairs = zip(answers, asked, strict=True)
+        right = np.array([float(self._engine.is_right(answer.label, str(query.label))) for answer, query in pairs])
         return right, right

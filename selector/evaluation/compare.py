@@ -15,6 +15,7 @@ import numpy as np
 from selector.errors import TooFewExamplesError, UnknownLabelError, UnknownNameError, UsageError
 from selector.evaluation.statistics import Interval, PairedDifference, Values, bootstrap_interval, paired_bootstrap
 from selector.inference.engine import InferenceEngine
+from selector.inference.free_text import exact_match
 from selector.lm.base import Usage
 from selector.pipeline import Pipeline
 from selector.progress import SILENT, Progress
@@ -60,7 +61,8 @@ class QueryOutcome:
         gold: Its label.
         predicted: The answer.
         demonstrations: Uids in prompt order, as really shown.
-        probabilities: Of every label; empty for references.
+        probabilities: Of every label; empty for references and where targets are free text.
+        free_text: Whether answers are free texts, which case and white space do not make wrong.
     """
 
     uid: str
@@ -68,11 +70,12 @@ class QueryOutcome:
     predicted: str
     demonstrations: tuple[str, ...] = ()
     probabilities: Mapping[str, float] = field(default_factory=dict)
+    free_text: bool = False
 
     @property
     def correct(self) -> bool:
-        """Whether the answer is the gold label."""
-        return self.predicted == self.gold
+        """Whether the answer is the gold one."""
+        return exact_match(self.predicted, self.gold) if self.free_text else self.predicted == self.gold
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def compare(
             rows += [_run(engine, queries, method, shots=shots, seed=seed, advance=advance) for seed in used]
     for reference in references:
         with progress.track(f"compare: {reference.name}", len(queries)) as advance:
-            rows.append(_refer(queries, reference, shots=shots))
+            rows.append(_refer(queries, reference, shots=shots, free_text=engine.template.free_text))
             advance(len(queries))
     lm_free = {reference.name for reference in references}
     return Comparison(tuple(rows), _summaries(rows, baseline, lm_free), baseline, shots)
@@ -228,14 +231,22 @@ def _run(
 
 def _outcome(engine: InferenceEngine, query: Example, prediction: Prediction) -> QueryOutcome:
     shown = tuple(engine.pool[index].uid for index in prediction.selection.indices)
-    return QueryOutcome(query.uid, str(query.label), prediction.label, shown, prediction.probabilities)
+    return QueryOutcome(
+        query.uid,
+        str(query.label),
+        prediction.label,
+        shown,
+        prediction.probabilities,
+        free_text=engine.template.free_text,
+    )
 
 
-def _refer(queries: Sequence[Example], reference: Reference, *, shots: int) -> Row:
+def _refer(queries: Sequence[Example], reference: Reference, *, shots: int, free_text: bool) -> Row:
     start = time.monotonic()
     answers = reference.answer(queries)
     outcomes = tuple(
-        QueryOutcome(query.uid, str(query.label), answer) for query, answer in zip(queries, answers, strict=True)
+        QueryOutcome(query.uid, str(query.label), answer, free_text=free_text)
+        for query, answer in zip(queries, answers, strict=True)
     )
     return Row(reference.name, "none", shots, 0, outcomes, Usage(), time.monotonic() - start)
 

@@ -23,6 +23,7 @@ from selector.inference.calibration import (
     contextually_calibrated,
     log_softmax,
 )
+from selector.inference.free_text import exact_match
 from selector.inference.scoring import Request, scoring_function
 from selector.lm.base import LanguageModel, gives_exact_scores
 from selector.prompting.template import PromptTemplate
@@ -237,8 +238,25 @@ class InferenceEngine:
         """
         predictions = self.predict(queries, selections)
         return float(
-            np.mean([prediction.label == query.label for prediction, query in zip(predictions, queries, strict=True)])
+            np.mean(
+                [
+                    self.is_right(prediction.label, str(query.label))
+                    for prediction, query in zip(predictions, queries, strict=True)
+                ]
+            )
         )
+
+    def is_right(self, answer: str, gold: str) -> bool:
+        """Tells whether an answer counts as the gold one; free texts by `exact_match`.
+
+        Args:
+            answer: The answer.
+            gold: The gold label or text.
+
+        Returns:
+            Whether it does.
+        """
+        return exact_match(answer, gold) if self.template.free_text else answer == gold
 
     def _written(
         self, queries: Sequence[Query], fitted: Sequence[Selection], advance: Callable[[int], None] | None

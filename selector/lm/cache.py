@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selector.errors import DiskFullError, ScoreStoreError
-from selector.lm.base import CompletionScore, LanguageModel, Usage
+from selector.lm.base import CompletionScore, LanguageModel, Usage, gives_exact_scores
 
 LOOKUP = 500  # keys in one SELECT; SQLite allows 999 variables in old builds
 COMMIT = 512  # requests scored between two commits: about what a kill can lose
@@ -235,6 +235,11 @@ class CachedLanguageModel:
         self._usage = Usage()
         self._turn = threading.Lock()  # held while the model works
         self._counting = threading.Lock()
+
+    @property
+    def exact(self) -> bool:
+        """Whether all scores of the model behind the store are log-probabilities."""
+        return gives_exact_scores(self._lm)
 
     @property
     def fingerprint(self) -> str:

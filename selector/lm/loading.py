@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from selector.data.assets import find_bundled, is_bundled
 from selector.data.paths import cache_folder, full_disk_named, score_store_limit
 from selector.errors import ModelLoadError, UnknownNameError
-from selector.lm.base import LanguageModel, gives_exact_scores
+from selector.lm.base import LanguageModel
 from selector.lm.cache import COMMIT, CachedLanguageModel, ScoreStore
 from selector.lm.config import LanguageModelConfig
 from selector.lm.memory import MIB
@@ -39,15 +39,6 @@ DECIDING_FILES = (
 DTYPES = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("local", "ray")
-
-
-class StoredLanguageModel(CachedLanguageModel):
-    """A language model behind the score store that tells how exact it is; see `gives_exact_scores`."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether all scores of the model behind the store are log-probabilities."""
-        return gives_exact_scores(self._lm)
 
 
 def load_language_model(
@@ -91,7 +82,7 @@ def load_language_model(
         lm = _local(config)
     if store is None:
         return lm
-    return StoredLanguageModel(lm, ScoreStore(store, size_limit=score_store_limit()), commit=commit)
+    return CachedLanguageModel(lm, ScoreStore(store, size_limit=score_store_limit()), commit=commit)
 
 
 def _local(config: LanguageModelConfig) -> LanguageModel:

@@ -20,7 +20,8 @@ def study(task: str, seed: int, right: dict[str, int], *, queries: int = 10) -> 
         stage: {"seconds": 60.0, "tokens": 100, "tokens_computed": 50}
         for stage in ("mining", "training epr", "answering epr")
     }
-    return {"task": task, "seed": seed, "shots": 8, "pool": 20, "gold": gold, "answers": answers, "cost": cost}
+    header = {"task": task, "seed": seed, "shots": 8, "free_text": False, "pool": 20}
+    return {**header, "gold": gold, "answers": answers, "cost": cost}
 
 
 RIGHT = {"random": 2, "bm25": 4, "nearest": 5, "epr": 9, "majority": 5, "label-vote": 6, "logreg": 7}

@@ -36,7 +36,7 @@ from selector.strategies.random import RandomSelector
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
 from selector.types import Example, Query, Selection
 
-CONFIG = MiningConfig(candidates=6)
+CONFIG = MiningConfig(candidates=6, query_limit=None)
 
 
 class Stop(Exception):  # noqa: N818

@@ -8,9 +8,11 @@ from envs.rewards import EngineScorer
 from policies.mining import score_candidates
 from selector.data.pool import Pool
 from selector.errors import PromptTooLongError, ServerCapabilityError, TemplateError, UnknownLabelError, UsageError
+from selector.evaluation.compare import QueryOutcome
 from selector.inference.engine import InferenceEngine
+from selector.inference.free_text import exact_match
 from selector.prompting.template import PromptTemplate
-from selector.testing import ToyLanguageModel
+from selector.testing import ToyLanguageModel, planted_pool, planted_template
 from selector.types import Example, Selection
 
 TEMPLATE = PromptTemplate("Q: {text}\nA:{label}", answer_tokens=8)
@@ -59,6 +61,17 @@ def test_the_score_of_a_target_is_the_mean_over_its_tokens() -> None:
     assert engine.gold_logprobs([QUERY], [Selection.of(1)]) == pytest.approx([score.logprob / 3])
     (mined,) = score_candidates(engine, [QUERY], [[0, 1, 2]])
     assert mined.candidates[0].uid == "b"
+
+
+def test_case_and_white_space_do_not_make_a_text_wrong() -> None:
+    """Guards data sets whose splits differ in case: every answer copied from a demonstration would be wrong."""
+    assert exact_match("SELECT  a FROM b", "select a from b")
+    assert not exact_match("select a, b", "select a")
+    assert make().is_right("It is BLUE", "it is blue")
+    labelled = InferenceEngine(ToyLanguageModel(), planted_template(), planted_pool())
+    assert not labelled.is_right("Fresh", "fresh")
+    assert QueryOutcome("q", "it is blue", "It is  blue", free_text=True).correct
+    assert not QueryOutcome("q", "fresh", "Fresh").correct
 
 
 def test_the_reward_for_accuracy_is_exact_match() -> None:
