@@ -1,4 +1,4 @@
-"""Writes the tables of the EPR study into docs/results.md: accuracies, paired differences, cost.
+"""Writes the tables of the EPR study and of the search benchmark into docs/results.md.
 
 python -m benchmarks.epr_tables
 """
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.epr_study import TASKS
+from benchmarks.search import COLUMNS
 from selector.evaluation.statistics import PairedDifference, Values, paired_bootstrap
 from selector.inference.free_text import exact_match
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "results.md"
 RESULTS = HERE / "results" / "epr"
-BEGIN, END = "<!-- epr: begin -->\n", "<!-- epr: end -->"
+SEARCH = HERE / "results" / "search.json"
 ASKING = ("random", "bm25", "nearest", "epr")
 LM_FREE = ("majority", "label-vote", "logreg", "epr: label vote")
 OPTIONAL = ("epr, labels only: label vote", "epr, mined queries only: label vote")
@@ -169,11 +170,32 @@ def shown(difference: PairedDifference) -> str:
     return f"{100 * difference.delta:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
 
 
-def page() -> str:
-    """Puts the tables into the page.
+def search_table(search: Mapping[str, Any]) -> list[str]:
+    """Lays out how the indexes search.
+
+    Args:
+        search: Of search.json.
 
     Returns:
-        The whole page with a new section between the two marks.
+        Lines of Markdown.
+    """
+    headings = [" ".join(heading.split()) for heading, _ in COLUMNS.values()]
+    lines = [f"| vectors | index | {' | '.join(headings)} |", "|---" * (len(headings) + 2) + "|"]
+    for cell in search["cells"]:
+        cells = [f"{cell[name]:{form}}" if name in cell else "-" for name, (_, form) in COLUMNS.items()]
+        lines.append(f"| {cell['rows']:,} | {cell['kind']} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        *(f"{cell['rows']:,} {cell['kind']}: {cell['left_out']}." for cell in search["cells"] if "left_out" in cell),
+    ]
+    return [*lines, ""]
+
+
+def study_lines() -> list[str]:
+    """Lays out the study.
+
+    Returns:
+        Lines of Markdown.
     """
     found = read_studies()
     labelled = {task: found[task] for task in TASKS if task in found}
@@ -183,8 +205,21 @@ def page() -> str:
     lines += ["Cost of one seed:", "", *cost_table(found)]
     if written:
         lines += ["Exact match, %, where the answer is written token by token:", "", *free_text_table(written)]
-    head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    return head + BEGIN + "\n".join(lines) + END + rest.split(END)[1]
+    return lines
+
+
+def page() -> str:
+    """Puts the tables into the page.
+
+    Returns:
+        The whole page with new sections between their marks.
+    """
+    text = PAGE.read_text(encoding="utf-8")
+    for name, lines in (("epr", study_lines()), ("search", search_table(json.loads(SEARCH.read_text("utf-8"))))):
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        head, rest = text.split(begin)
+        text = head + begin + "\n".join(lines) + end + rest.split(end)[1]
+    return text
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import epr_study, epr_tables
 from benchmarks.epr_study import Study
+from benchmarks.search import COLUMNS
 from policies.mining import MiningConfig
 from selector.data.task import Task
 
@@ -49,6 +50,16 @@ def test_an_unfinished_study_is_left_out(tmp_path: Path) -> None:
     for one in (whole, half):
         (tmp_path / f"{one['task']}-{one['seed']}.json").write_text(epr_study.json.dumps(one))
     assert epr_tables.read_studies(tmp_path) == {"trec6": [whole]}
+
+
+def test_the_search_table_says_what_was_left_out() -> None:
+    """Guards against a table with a gap that nobody explains."""
+    whole = {"rows": 1000, "kind": "exact", **dict.fromkeys(COLUMNS, 1.0)}
+    gap = {"rows": 2000, "kind": "hnsw", "left_out": "left out: building would take long"}
+    table = epr_tables.search_table({"cells": [whole, gap]})
+    assert table[2].startswith("| 1,000 | exact | 1.0 | 1 | 1.0000 |")
+    assert table[3].startswith("| 2,000 | hnsw | - |")
+    assert table[5] == "2,000 hnsw: left out: building would take long."
 
 
 def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
