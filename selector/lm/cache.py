@@ -23,6 +23,7 @@ LOOKUP = 500  # keys in one SELECT; SQLite allows 999 variables in old builds
 COMMIT = 512  # requests scored between two commits: about what a kill can lose
 BUSY_SECONDS = 60.0
 EVICTED = 0.25  # share of the rows that goes at once when the limit is met
+EVICTED_AT_ONCE = 20_000  # rows at most
 RECENT = 3_600 * 10**9  # nanoseconds; the use of a score that was used of late is written with the next scores only
 NOTED = 100_000  # uses that wait to be written at most
 
@@ -71,7 +72,7 @@ class ScoreStore:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, logprob REAL NOT NULL, "
@@ -162,8 +163,23 @@ class ScoreStore:
         )
         return (pages - free) * size
 
+    def _write_ahead(self) -> None:
+        """Turns the write-ahead log on; SQLite does not wait here for another process that does the same."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in BUSY_CODES or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
     def _evict(self) -> None:
-        count = int(self._connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0] * EVICTED)
+        # Bounded, so that the transaction is short in a store of millions; the next one goes on while it is too large.
+        looked_at = "SELECT COUNT(*) FROM (SELECT 1 FROM scores LIMIT ?)"
+        count = int(self._connection.execute(looked_at, (int(EVICTED_AT_ONCE / EVICTED),)).fetchone()[0] * EVICTED)
         self._connection.execute(
             "DELETE FROM scores WHERE key IN (SELECT key FROM scores ORDER BY used, key LIMIT ?)", (count,)
         )

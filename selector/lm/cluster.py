@@ -231,12 +231,12 @@ def placement(nodes: Sequence[int], wanted: int) -> tuple[int, int]:
 
     Args:
         nodes: The cores of each node.
-        wanted: How many workers; 0 is one for each four cores of a node, at least one.
+        wanted: How many workers; 0 is one for each four cores of a node, or one for each node where none has as many.
 
     Returns:
         The number of workers, and of cores each: as many as there is room for, at least one.
     """
-    count = wanted or max(1, sum(cores // CORES for cores in nodes))
+    count = wanted or sum(cores // CORES for cores in nodes) or max(1, sum(cores > 0 for cores in nodes))
     fitting = [each for each in range(1, max(nodes, default=0) + 1) if sum(cores // each for cores in nodes) >= count]
     return count, max(fitting, default=1)
 

@@ -33,8 +33,8 @@ READ_ERRORS = (
 )
 # What decides the scores of a model folder: weights, settings, and how texts become tokens.
 DECIDING_FILES = (
-    *("*.safetensors", "config.json", "tokenizer*.json", "tokenizer.model", "vocab.*", "merges.txt"),
-    *("special_tokens_map.json", "added_tokens.json"),
+    *("*.safetensors", "config.json", "tokenizer*.json", "*.model", "vocab.*", "merges.txt"),
+    *("special_tokens_map.json", "added_tokens.json", "adapter_config.json", "*.py"),
 )
 DTYPES = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")

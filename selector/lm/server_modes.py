@@ -172,12 +172,18 @@ def followed_score(
         they leave.
 
     Raises:
-        ServerCapabilityError: When the completion is too long to be followed.
+        ServerCapabilityError: When the completion is too long to be followed, or the server names no next token.
     """
     check_label(completion)
     done, logprob, tokens = "", 0.0, 0
     while done != completion:
         found = distribution(prompt + done)
+        if not found:  # as where the most probable token ends the text: nothing is known of any label
+            raise ServerCapabilityError(
+                "the server names no next token",
+                expected="the log-probabilities of the most probable ones",
+                remedy="Use a server that echoes prompts with log-probabilities, or load the model here.",
+            )
         rest = completion[len(done) :]
         fitting = [token for token in found if token and rest.startswith(token)]
         tokens += 1

@@ -109,6 +109,39 @@ def test_what_was_just_stored_or_read_stays_when_the_limit_is_met(tmp_path: Path
     assert store._size() <= 300_000
 
 
+def test_a_transaction_evicts_no_more_than_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards writers against each other: a quarter of millions of rows in one transaction outlasts their patience."""
+    monkeypatch.setattr(cache, "EVICTED_AT_ONCE", 50)
+    store = ScoreStore(tmp_path / "s.sqlite")
+    store.put(random_batch(0))
+    store.size_limit = 1
+    for left in (351, 302, 253):
+        store.put(random_batch(left, size=1))
+        assert len(store) == left
+
+
+def test_opening_waits_for_another_process_that_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards processes that start together on a new file: SQLite answers one of them at once that it is locked."""
+    store = ScoreStore(tmp_path / "s.sqlite")
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    answers = [busy, busy, None]
+
+    class Contended:
+        def execute(self, statement: str) -> None:
+            assert statement == "PRAGMA journal_mode=WAL"
+            if (answer := answers.pop(0)) is not None:
+                raise answer
+
+    monkeypatch.setattr(store, "_connection", Contended())
+    store._write_ahead()
+    assert not answers
+    answers.append(busy)
+    monkeypatch.setattr(cache, "BUSY_SECONDS", -1.0)
+    with pytest.raises(sqlite3.OperationalError):
+        store._write_ahead()
+
+
 def test_recency_is_read_from_an_index(tmp_path: Path) -> None:
     """Guards eviction from millions of rows against sorting them all under the write lock."""
     store = ScoreStore(tmp_path / "s.sqlite")

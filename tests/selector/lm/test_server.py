@@ -20,7 +20,7 @@ from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
 from selector.lm.server import PROBE, ServerLanguageModel
 from selector.lm.server_api import ServerApi
-from selector.lm.server_modes import MATCHED, UNMATCHED, completion_score, echoed_tokens
+from selector.lm.server_modes import MATCHED, UNMATCHED, completion_score, echoed_tokens, followed_score
 from selector.testing import planted_pool, planted_template
 
 WORDS = (" good", " bad", " fine", " plot", " the")
@@ -390,3 +390,9 @@ def test_the_fingerprint_tells_how_many_tokens_are_named(fake: Fake, monkeypatch
     many = model_of(fake).fingerprint
     monkeypatch.setattr(server_module, "TOPS", (5,))
     assert model_of(fake).fingerprint != many
+
+
+def test_a_server_that_names_no_token_is_not_believed() -> None:
+    """Guards against 0 nats for every label, of which the first would win, where the most probable token is the end."""
+    with pytest.raises(ServerCapabilityError, match="no next token"):
+        followed_score(lambda _: {}, "a prompt", " yes", total_tokens=2)
