@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from selector.data.pool import Pool
-from selector.errors import ArtifactMismatchError, UsageError
+from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.candidate_set import CandidateSet, build_candidate_set, draw_candidates, embed_task
 from selector.learned.constraints import UNCONSTRAINED, Constraints
@@ -23,6 +23,7 @@ from selector.learned.label_uncertainty import LabelUncertainty
 from selector.retrieval.encoder import SentenceEncoder, TextEncoder
 from selector.strategies.base import require_enough
 from selector.strategies.dense import NearestSelector
+from selector.strategies.fitting import fitting_encoder, require_engine
 from selector.types import Query, Selection
 
 MOST_CANDIDATES = 2000  # of a larger pool this many are drawn: one prompt has no need of a million candidates
@@ -157,12 +158,7 @@ class CorpusSelector:
             UsageError: When the policy needs an engine and there is none, or it has another pool.
         """
         artifact = read_corpus_artifact(folder)
-        if not force:
-            remedy = "Pass force=True (--force) to choose from the changed pool."
-            _same("pool", artifact, pool.fingerprint, remedy)
-        encoder = encoder or SentenceEncoder.load(artifact.encoder_source)
-        if not force:
-            _same("encoder", artifact, encoder.fingerprint, "Use the encoder that the policy was trained with.")
+        encoder = fitting_encoder(artifact, pool, encoder, force=force)
         asked = engine() if engine is not None and artifact.needs_engine else None
         return cls(artifact, pool, encoder, engine=asked, task_queries=task_queries)
 
@@ -176,10 +172,7 @@ class CorpusSelector:
         Raises:
             ArtifactMismatchError: When they differ and `force` is off.
         """
-        if not force:
-            remedy = "Use the task it was trained on, or pass --force."
-            _same("template", self.artifact, engine.template.fingerprint, remedy)
-            _same("language model", self.artifact, engine.lm.fingerprint, remedy)
+        require_engine(self.artifact.manifest, engine, force=force)
 
     def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
         """Gives every query the one set of up to k; see `Selector.select`.
@@ -238,9 +231,3 @@ class CorpusSelector:
                 reader = LabelUncertainty(engine, made.shortlist.indices)
             self._described[positions] = made, reader
         return self._described[positions]
-
-
-def _same(part: str, artifact: CorpusArtifact, present: str, remedy: str) -> None:
-    wanted = artifact.manifest.fingerprints.get(part, "")
-    if wanted != present:
-        raise ArtifactMismatchError(part=part, artifact=wanted, present=present, remedy=remedy)

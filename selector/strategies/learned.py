@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from selector.data.pool import Pool
-from selector.errors import ArtifactMismatchError, UsageError
+from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import Artifact, read_artifact
 from selector.learned.lm_features import EngineReader
@@ -18,6 +18,7 @@ from selector.learned.rollout import beam_rollout
 from selector.learned.shortlist import TokenCounts, build_shortlists
 from selector.retrieval.encoder import SentenceEncoder, TextEncoder
 from selector.strategies.dense import NearestSelector
+from selector.strategies.fitting import fitting_encoder, require_engine
 from selector.types import Query, Selection
 
 
@@ -98,11 +99,7 @@ class LearnedSelector:
             UsageError: When the policy needs an engine or token counts and has none, or the engine has another pool.
         """
         artifact = read_artifact(folder)
-        if not force:
-            _same("pool", artifact, pool.fingerprint, "Pass force=True (--force) to choose from the changed pool.")
-        encoder = encoder or SentenceEncoder.load(artifact.encoder_source)
-        if not force:
-            _same("encoder", artifact, encoder.fingerprint, "Use the encoder that the policy was trained with.")
+        encoder = fitting_encoder(artifact, pool, encoder, force=force)
         counts = artifact.manifest.token_budget is not None and token_counts is None
         asked = engine() if engine is not None and (artifact.asks_language_model or counts) else None
         return cls(artifact, pool, encoder, engine=asked, token_counts=token_counts, beams=beams)
@@ -117,10 +114,7 @@ class LearnedSelector:
         Raises:
             ArtifactMismatchError: When they differ and `force` is off.
         """
-        if not force:
-            remedy = "Use the task it was trained on, or pass --force."
-            _same("template", self.artifact, engine.template.fingerprint, remedy)
-            _same("language model", self.artifact, engine.lm.fingerprint, remedy)
+        require_engine(self.artifact.manifest, engine, force=force)
 
     def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
         """Chooses up to k for each query, the last choice next to it; see `Selector.select`.
@@ -168,9 +162,3 @@ def _require_what_it_needs(
             expected="an engine or token counts",
             remedy="Pass engine=... or token_counts=..., or train a policy without token_budget.",
         )
-
-
-def _same(part: str, artifact: Artifact, present: str, remedy: str) -> None:
-    wanted = artifact.manifest.fingerprints.get(part, "")
-    if wanted != present:
-        raise ArtifactMismatchError(part=part, artifact=wanted, present=present, remedy=remedy)
