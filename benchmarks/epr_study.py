@@ -29,6 +29,7 @@ from selector.strategies.dense import NearestSelector
 from selector.strategies.lexical import BM25Selector
 from selector.strategies.random import RandomSelector
 from selector.strategies.retriever import RetrieverSelector, read_retriever_card
+from selector.types import Example
 from selector.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -57,7 +58,7 @@ class Study:
         self.work = work / f"{name}-{seed}"
         self.path = out / f"{name}-{seed}.json"
         task = self.workspace.task
-        self.queries = task.test[:limit]
+        self.queries = list(task.test[:limit])
         self.free_text = task.template.free_text
         self._retrievers: dict[str, RetrieverSelector] = {}
         self.result: dict[str, Any] = {
@@ -66,13 +67,14 @@ class Study:
             "shots": SHOTS,
             "free_text": self.free_text,
             "pool": len(task.pool),
-            "gold": [query.label for query in self.queries],
             "cost": {},
             "metrics": {},
             "answers": {},
         }
         if self.path.is_file():
             self.result |= json.loads(self.path.read_text(encoding="utf-8"))
+        gold = [query.label for query in self.queries]
+        self.result["gold"] = max(self.result.get("gold", []), gold, key=len)
 
     def run(self, mining: MiningConfig, *, ablations: bool) -> None:
         """Does what is not done yet, the cheap things first."""
@@ -88,7 +90,7 @@ class Study:
             for variant in ABLATIONS:
                 self._train(variant, [] if variant == "epr, labels only" else [mined])
         for reference in () if self.free_text else REFERENCES:
-            self._answer(reference, lambda name=reference: self._refer(name))  # type: ignore[misc]
+            self._answer(reference, lambda queries, name=reference: self._refer(name, queries))  # type: ignore[misc]
         selectors: dict[str, Callable[[], Selector]] = {
             "epr": lambda: self._retriever("epr"),
             "nearest": lambda: NearestSelector(task.pool, self.workspace.encoder),
@@ -96,7 +98,7 @@ class Study:
             "random": lambda: RandomSelector(task.pool, seed=self.seed),
         }
         for name, build in selectors.items():
-            self._answer(name, lambda build=build: self._ask(build()))  # type: ignore[misc]
+            self._answer(name, lambda queries, build=build: self._ask(build(), queries))  # type: ignore[misc]
 
     def _train(self, variant: str, mined: Sequence[Path]) -> None:
         folder = self._folder(variant)
@@ -107,7 +109,7 @@ class Study:
         )
         self.result["metrics"][variant] = dict(read_retriever_card(folder).metrics)
         if not self.free_text:
-            self._answer(f"{variant}: label vote", lambda: self._vote(self._retriever(variant)))
+            self._answer(f"{variant}: label vote", lambda queries: self._vote(self._retriever(variant), queries))
 
     def _folder(self, variant: str) -> Path:
         return self.work / variant.replace(", ", "-").replace(" ", "-")
@@ -118,40 +120,47 @@ class Study:
             self._retrievers[variant] = RetrieverSelector.load(folder, self.workspace.task.pool)
         return self._retrievers[variant]
 
-    def _vote(self, selector: Selector) -> list[str]:
+    def _vote(self, selector: Selector, queries: Sequence[Example]) -> list[str]:
         task = self.workspace.task
-        return [vote_of(selection, task.pool) for selection in selector.select(self.queries, SHOTS)]
+        return [vote_of(selection, task.pool) for selection in selector.select(queries, SHOTS)]
 
-    def _ask(self, selector: Selector) -> list[str]:
+    def _ask(self, selector: Selector, queries: Sequence[Example]) -> list[str]:
         task = self.workspace.task
-        with RichProgress().track(f"{task.name} {self.seed}: {type(selector).__name__}", len(self.queries)) as advance:
-            predictions = Pipeline(selector, self.workspace.engine).predict(self.queries, SHOTS, advance=advance)
+        with RichProgress().track(f"{task.name} {self.seed}: {type(selector).__name__}", len(queries)) as advance:
+            predictions = Pipeline(selector, self.workspace.engine).predict(queries, SHOTS, advance=advance)
         return [prediction.label for prediction in predictions]
 
-    def _refer(self, name: str) -> list[str]:
+    def _refer(self, name: str, queries: Sequence[Example]) -> list[str]:
         pool, encoder = self.workspace.task.pool, self.workspace.encoder
-        return reference_answers(name, pool=pool, encoder=encoder, queries=self.queries, shots=SHOTS)
+        return reference_answers(name, pool=pool, encoder=encoder, queries=queries, shots=SHOTS)
 
-    def _answer(self, name: str, answer: Callable[[], list[str]]) -> None:
-        if name not in self.result["answers"]:
-            self._once(f"answering {name}", lambda: self.result["answers"].__setitem__(name, answer()))
+    def _answer(self, name: str, answer: Callable[[Sequence[Example]], list[str]]) -> None:
+        """Answers the queries that an earlier, shorter run has not answered."""
+        given = self.result["answers"].setdefault(name, [])
+        rest = self.queries[len(given) :]
+        if rest:
+            self._spend(f"answering {name}", lambda: given.extend(answer(rest)))
             right = [
-                self.workspace.engine.is_right(given, gold)
-                for given, gold in zip(self.result["answers"][name], self.result["gold"], strict=True)
+                self.workspace.engine.is_right(answered, gold)
+                for answered, gold in zip(given, self.result["gold"], strict=False)
             ]
             print(f"{self.result['task']} {self.seed} {name}: {sum(right) / len(right):.3f}", flush=True)
 
     def _once(self, stage: str, work: Callable[[], Any]) -> None:
-        """Runs a stage that is not done, and writes down what it cost."""
-        if stage in self.result["cost"]:
-            return
+        """Runs a stage that is not done."""
+        if stage not in self.result["cost"]:
+            self._spend(stage, work)
+
+    def _spend(self, stage: str, work: Callable[[], Any]) -> None:
+        """Runs a stage, and adds what it cost to what was spent on it before."""
         before, start = self.workspace.usage, time.monotonic()
         work()
         used = self.workspace.usage - before
+        spent = self.result["cost"].get(stage, {"seconds": 0.0, "tokens": 0, "tokens_computed": 0})
         self.result["cost"][stage] = {
-            "seconds": round(time.monotonic() - start, 1),
-            "tokens": used.tokens,
-            "tokens_computed": used.tokens_computed,
+            "seconds": round(spent["seconds"] + time.monotonic() - start, 1),
+            "tokens": spent["tokens"] + used.tokens,
+            "tokens_computed": spent["tokens_computed"] + used.tokens_computed,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(self.result, indent=1) + "\n", encoding="utf-8")

@@ -63,21 +63,25 @@ def test_the_search_table_says_what_was_left_out() -> None:
 
 
 def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards against asking again what is in the result file, and against losing a stage that was done."""
+    """Guards against asking again what is in the result file, a longer run included, and losing a stage that was done."""
     task = Task.load("rotten-tomatoes")
     monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
     done: list[str] = []
     places = {"work": tmp_path / "work", "out": tmp_path / "out"}
     first = Study("rotten-tomatoes", 0, limit=3, **places)
-    first._answer("majority", lambda: done.append("majority") or ["fresh"] * 3)
-    again = Study("rotten-tomatoes", 0, limit=3, **places)
-    again._answer("majority", lambda: done.append("majority again") or ["fresh"] * 3)
+    first._answer("majority", lambda queries: done.append("majority") or ["fresh"] * len(queries))
+    longer = Study("rotten-tomatoes", 0, limit=5, **places)
+    longer._answer("majority", lambda queries: done.append(f"{len(queries)} more") or ["rotten"] * len(queries))
+    again = Study("rotten-tomatoes", 0, limit=5, **places)
+    again._answer("majority", lambda queries: pytest.fail("asked again"))
+    assert again.result["answers"]["majority"] == ["fresh"] * 3 + ["rotten"] * 2
+    assert again.result["gold"] == [query.label for query in task.test[:5]]
     monkeypatch.setattr(epr_study, "mine_candidates", lambda *_, **__: pytest.fail("mined again"))
     again.result["cost"]["mining"] = {}
     monkeypatch.setattr(Study, "_train", lambda *_: None)
     monkeypatch.setattr(Study, "_answer", lambda self, name, _: done.append(name))
     again.run(MiningConfig(), ablations=False)
-    assert done == ["majority", *epr_study.REFERENCES, "epr", "nearest", "bm25", "random"]
+    assert done == ["majority", "2 more", *epr_study.REFERENCES, "epr", "nearest", "bm25", "random"]
 
 
 def test_the_documentation_shows_the_result_files() -> None:
