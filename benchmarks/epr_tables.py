@@ -35,13 +35,16 @@ def read_studies(folder: Path = RESULTS) -> dict[str, list[Study]]:
         folder: Where `benchmarks.epr_study` has written them.
 
     Returns:
-        Task to its studies, by seed; those whose last method has not answered yet are left out.
+        Task to its studies, by seed, cut to the queries that every method has answered; those whose last method has
+        not answered yet are left out.
     """
     found: defaultdict[str, list[Study]] = defaultdict(list)
     for file in sorted(folder.glob("*.json")):
         study = json.loads(file.read_text(encoding="utf-8"))
-        if "random" in study["answers"]:
-            found[study["task"]].append(study)
+        answered = min(map(len, study["answers"].values()), default=0)
+        if "random" in study["answers"] and answered:
+            study["answers"] = {name: given[:answered] for name, given in study["answers"].items()}
+            found[study["task"]].append(study | {"gold": study["gold"][:answered]})
     return dict(found)
 
 

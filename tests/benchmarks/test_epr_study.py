@@ -50,6 +50,11 @@ def test_an_unfinished_study_is_left_out(tmp_path: Path) -> None:
     for one in (whole, half):
         (tmp_path / f"{one['task']}-{one['seed']}.json").write_text(epr_study.json.dumps(one))
     assert epr_tables.read_studies(tmp_path) == {"trec6": [whole]}
+    longer = {name: [*given, "yes"] if name != "random" else given for name, given in whole["answers"].items()}
+    (tmp_path / "trec6-0.json").write_text(
+        epr_study.json.dumps(whole | {"answers": longer, "gold": [*whole["gold"], "no"]})
+    )
+    assert epr_tables.read_studies(tmp_path) == {"trec6": [whole]}
 
 
 def test_the_search_table_says_what_was_left_out() -> None:
@@ -63,7 +68,7 @@ def test_the_search_table_says_what_was_left_out() -> None:
 
 
 def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards against asking again what is in the result file, a longer run included, and losing a stage that was done."""
+    """Guards against asking again what is in the result file, in a longer run too, and losing a stage that is done."""
     task = Task.load("rotten-tomatoes")
     monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
     done: list[str] = []
