@@ -39,6 +39,10 @@ LONGEST = 64  # tokens of a text that the retriever reads
 # What else is trained, to tell where a gain comes from; judged by the vote of the labels it retrieves.
 ABLATIONS: dict[str, dict[str, Any]] = {"epr, mined queries only": {"unscored": 0}, "epr, labels only": {}}
 REFERENCES = ("label-vote", "logreg", "majority")
+# Free text has no labels to learn from where nothing was mined: more is mined, and drawn from it for longer.
+FREE_TEXT_RECALL = ("nearest", "bm25-output")
+FREE_TEXT_MINING: dict[str, Any] = {"candidates": 16, "query_limit": 400}
+FREE_TEXT_TRAINING: dict[str, Any] = {"epochs": 8}
 
 
 class Study:
@@ -76,11 +80,12 @@ class Study:
         gold = [query.label for query in self.queries]
         self.result["gold"] = max(self.result.get("gold", []), gold, key=len)
 
-    def run(self, mining: MiningConfig, *, ablations: bool) -> None:
+    def run(self, *, ablations: bool) -> None:
         """Does what is not done yet, the cheap things first."""
         task = self.workspace.task
+        mining = MiningConfig(seed=self.seed, **(FREE_TEXT_MINING if self.free_text else {}))
         mined = self.work / "mined"
-        recall = ("nearest", "bm25-output") if self.free_text else RECALL
+        recall = FREE_TEXT_RECALL if self.free_text else RECALL
         self._once(
             "mining",
             lambda: mine_candidates(self.workspace, mined, config=mining, recall=recall, progress=RichProgress()),
@@ -102,7 +107,8 @@ class Study:
 
     def _train(self, variant: str, mined: Sequence[Path]) -> None:
         folder = self._folder(variant)
-        config = RetrieverTrainingConfig(seed=self.seed, max_seq_length=LONGEST, **ABLATIONS.get(variant, {}))
+        changes = ABLATIONS.get(variant, {}) | (FREE_TEXT_TRAINING if self.free_text else {})
+        config = RetrieverTrainingConfig(seed=self.seed, max_seq_length=LONGEST, **changes)
         self._once(
             f"training {variant}",
             lambda: train_retriever_on(self.workspace, mined, folder, config=config, progress=RichProgress()),
@@ -179,7 +185,7 @@ def main(
     for seed in map(int, seeds.split(",")):
         for name in tasks.split(","):
             study = Study(name, seed, limit=limit, work=work, out=out)
-            study.run(MiningConfig(seed=seed), ablations=ablations)
+            study.run(ablations=ablations)
 
 
 if __name__ == "__main__":

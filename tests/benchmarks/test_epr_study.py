@@ -10,7 +10,6 @@ import pytest
 from benchmarks import epr_study, epr_tables
 from benchmarks.epr_study import Study
 from benchmarks.search import COLUMNS
-from policies.mining import MiningConfig
 from selector.data.task import Task
 
 
@@ -85,7 +84,7 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     again.result["cost"]["mining"] = {}
     monkeypatch.setattr(Study, "_train", lambda *_: None)
     monkeypatch.setattr(Study, "_answer", lambda self, name, _: done.append(name))
-    again.run(MiningConfig(), ablations=False)
+    again.run(ablations=False)
     assert done == ["majority", "2 more", *epr_study.REFERENCES, "epr", "nearest", "bm25", "random"]
 
 
