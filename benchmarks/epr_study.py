@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,8 +37,6 @@ HERE = Path(__file__).parent
 TASKS = ("trec6", "sst2", "agnews", "subj", "cr", "emotion", "snli", "banking77")
 SHOTS = 8
 LONGEST = 64  # tokens of a text that the retriever reads
-# What else is trained, to tell where a gain comes from; judged by the vote of the labels it retrieves.
-ABLATIONS: dict[str, dict[str, Any]] = {"epr, mined queries only": {"unscored": 0}, "epr, labels only": {}}
 REFERENCES = ("label-vote", "logreg", "majority")
 # Free text has no labels to learn from where nothing was mined: more is mined, and drawn from it for longer.
 FREE_TEXT_RECALL = ("nearest", "bm25-output")
@@ -64,7 +63,6 @@ class Study:
         task = self.workspace.task
         self.queries = list(task.test[:limit])
         self.free_text = task.template.free_text
-        self._retrievers: dict[str, RetrieverSelector] = {}
         self.result: dict[str, Any] = {
             "task": name,
             "seed": seed,
@@ -80,7 +78,7 @@ class Study:
         gold = [query.label for query in self.queries]
         self.result["gold"] = max(self.result.get("gold", []), gold, key=len)
 
-    def run(self, *, ablations: bool) -> None:
+    def run(self) -> None:
         """Does what is not done yet, the cheap things first."""
         task = self.workspace.task
         mining = MiningConfig(seed=self.seed, **(FREE_TEXT_MINING if self.free_text else {}))
@@ -90,14 +88,11 @@ class Study:
             "mining",
             lambda: mine_candidates(self.workspace, mined, config=mining, recall=recall, progress=RichProgress()),
         )
-        self._train("epr", [mined])
-        if ablations and not self.free_text:
-            for variant in ABLATIONS:
-                self._train(variant, [] if variant == "epr, labels only" else [mined])
+        self._train(mined)
         for reference in () if self.free_text else REFERENCES:
             self._answer(reference, lambda queries, name=reference: self._refer(name, queries))  # type: ignore[misc]
         selectors: dict[str, Callable[[], Selector]] = {
-            "epr": lambda: self._retriever("epr"),
+            "epr": lambda: self._retriever,
             "nearest": lambda: NearestSelector(task.pool, self.workspace.encoder),
             "bm25": lambda: BM25Selector(task.pool),
             "random": lambda: RandomSelector(task.pool, seed=self.seed),
@@ -105,26 +100,21 @@ class Study:
         for name, build in selectors.items():
             self._answer(name, lambda queries, build=build: self._ask(build(), queries))  # type: ignore[misc]
 
-    def _train(self, variant: str, mined: Sequence[Path]) -> None:
-        folder = self._folder(variant)
-        changes = ABLATIONS.get(variant, {}) | (FREE_TEXT_TRAINING if self.free_text else {})
+    def _train(self, mined: Path) -> None:
+        folder = self.work / "epr"
+        changes = FREE_TEXT_TRAINING if self.free_text else {}
         config = RetrieverTrainingConfig(seed=self.seed, max_seq_length=LONGEST, **changes)
         self._once(
-            f"training {variant}",
-            lambda: train_retriever_on(self.workspace, mined, folder, config=config, progress=RichProgress()),
+            "training epr",
+            lambda: train_retriever_on(self.workspace, [mined], folder, config=config, progress=RichProgress()),
         )
-        self.result["metrics"][variant] = dict(read_retriever_card(folder).metrics)
+        self.result["metrics"]["epr"] = dict(read_retriever_card(folder).metrics)
         if not self.free_text:
-            self._answer(f"{variant}: label vote", lambda queries: self._vote(self._retriever(variant), queries))
+            self._answer("epr: label vote", lambda queries: self._vote(self._retriever, queries))
 
-    def _folder(self, variant: str) -> Path:
-        return self.work / variant.replace(", ", "-").replace(" ", "-")
-
-    def _retriever(self, variant: str) -> RetrieverSelector:
-        if variant not in self._retrievers:  # its pool is embedded once
-            folder = self._folder(variant)
-            self._retrievers[variant] = RetrieverSelector.load(folder, self.workspace.task.pool)
-        return self._retrievers[variant]
+    @cached_property
+    def _retriever(self) -> RetrieverSelector:
+        return RetrieverSelector.load(self.work / "epr", self.workspace.task.pool)  # embeds the pool, once
 
     def _vote(self, selector: Selector, queries: Sequence[Example]) -> list[str]:
         task = self.workspace.task
@@ -177,7 +167,6 @@ def main(
     tasks: Annotated[str, typer.Option(help="Names of tasks.")] = ",".join(TASKS),
     seeds: Annotated[str, typer.Option(help="Seeds of splits, mining and training.")] = "0,1,2",
     limit: Annotated[int | None, typer.Option(help="Answer this many test queries at most.")] = None,
-    ablations: Annotated[bool, typer.Option(help="Train without labels and without the language model too.")] = False,
     work: Annotated[Path, typer.Option(help="Where mined lists and retrievers are kept.")] = HERE / ".work" / "epr",
     out: Annotated[Path, typer.Option(help="Where the results go.")] = HERE / "results" / "epr",
 ) -> None:
@@ -185,7 +174,7 @@ def main(
     for seed in map(int, seeds.split(",")):
         for name in tasks.split(","):
             study = Study(name, seed, limit=limit, work=work, out=out)
-            study.run(ablations=ablations)
+            study.run()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes the tables of the EPR study and of the search benchmark into docs/results.md.
+"""Writes the tables of the EPR study, its recipes and the search benchmark into docs/results.md.
 
 python -m benchmarks.epr_tables
 """
@@ -22,9 +22,9 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "results.md"
 RESULTS = HERE / "results" / "epr"
 SEARCH = HERE / "results" / "search.json"
+RECIPES = HERE / "results" / "recipes.json"
 ASKING = ("random", "bm25", "nearest", "epr")
 LM_FREE = ("majority", "label-vote", "logreg", "epr: label vote")
-OPTIONAL = ("epr, labels only: label vote", "epr, mined queries only: label vote")
 Study = dict[str, Any]
 
 
@@ -56,10 +56,8 @@ def correctness(studies: Sequence[Study], method: str) -> Values:
         method: As it stands in the studies.
 
     Returns:
-        (N,) of 0 and 1; empty where a study lacks the method.
+        (N,) of 0 and 1.
     """
-    if any(method not in study["answers"] for study in studies):
-        return np.zeros(0)
     return np.array(
         [
             float(exact_match(answer, gold) if study["free_text"] else answer == gold)
@@ -79,7 +77,6 @@ def accuracy_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
         Lines of Markdown.
     """
     methods = [*ASKING, *LM_FREE]
-    methods += [name for name in OPTIONAL if all(len(correctness(found[task], name)) for task in found)]
     lines = [f"| task | seeds x queries | {' | '.join(methods)} |", "|---" * (len(methods) + 2) + "|"]
     columns: defaultdict[str, list[float]] = defaultdict(list)
     for task, studies in found.items():
@@ -173,6 +170,37 @@ def shown(difference: PairedDifference) -> str:
     return f"{100 * difference.delta:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
 
 
+def recipe_table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lays out what each change of the recipe gives.
+
+    Args:
+        cells: Of recipes.json.
+
+    Returns:
+        Lines of Markdown; a recipe that lacks a task has no mean.
+    """
+    tasks = list(dict.fromkeys(cell["task"] for cell in cells))
+    grouped: defaultdict[str, defaultdict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for cell in cells:
+        grouped[cell["recipe"]][cell["task"]].append(cell)
+    lines = [f"| recipe | {' | '.join(tasks)} | mean | minutes of training |", "|---" * (len(tasks) + 3) + "|"]
+    untrained = {cell["task"]: cell["before"] for cell in cells}
+    lines.append(_recipe_row("not trained", [[untrained[task]] for task in tasks], "0"))
+    for recipe, by_task in grouped.items():
+        minutes = float(np.mean([cell["seconds"] for own in by_task.values() for cell in own])) / 60
+        after = [[cell["after"] for cell in by_task[task]] for task in tasks]
+        lines.append(_recipe_row(recipe, after, f"{minutes:.1f}"))
+    return [*lines, ""]
+
+
+def _recipe_row(recipe: str, values: Sequence[Sequence[float]], minutes: str) -> str:
+    means = [100 * float(np.mean(own)) if own else None for own in values]
+    shown_means = [f"{mean:.1f}" if mean is not None else "-" for mean in means]
+    known = [mean for mean in means if mean is not None]
+    overall = f"{np.mean(known):.1f}" if len(known) == len(means) else "-"
+    return f"| {recipe} | {' | '.join(shown_means)} | {overall} | {minutes} |"
+
+
 def search_table(search: Mapping[str, Any]) -> list[str]:
     """Lays out how the indexes search.
 
@@ -218,7 +246,10 @@ def page() -> str:
         The whole page with new sections between their marks.
     """
     text = PAGE.read_text(encoding="utf-8")
-    for name, lines in (("epr", study_lines()), ("search", search_table(json.loads(SEARCH.read_text("utf-8"))))):
+    sections = {"epr": study_lines(), "search": search_table(json.loads(SEARCH.read_text("utf-8")))}
+    if RECIPES.is_file():
+        sections["recipes"] = recipe_table(json.loads(RECIPES.read_text("utf-8")))
+    for name, lines in sections.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         head, rest = text.split(begin)
         text = head + begin + "\n".join(lines) + end + rest.split(end)[1]

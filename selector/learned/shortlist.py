@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,19 +65,37 @@ def build_shortlists(
     Raises:
         TooFewExamplesError: When the pool without the query and its duplicates holds fewer than `at_least`.
     """
-    shortlists = [_shortlist(query, nearest, size, at_least) for query in queries]
+    if not queries:
+        return []
+    for query in queries:
+        require_enough(nearest.pool, query, at_least)
+    # All queries are embedded, and searched for, together.
+    embedded = nearest.query_encoder.encode([input_text(query) for query in queries])
+    places = {label: place for place, label in enumerate(nearest.pool.labels)}
+    shortlists = [
+        _shortlist(nearest, places, row, indices)
+        for row, indices in zip(embedded, _nearest_of(queries, nearest, size), strict=True)
+    ]
     if token_counts is None:
         return shortlists
     return [replace(own, tokens=np.array(token_counts(own.indices), dtype=np.int64)) for own in shortlists]
 
 
-def _shortlist(query: Query, nearest: NearestSelector, size: int, at_least: int) -> Shortlist:
+def _nearest_of(queries: Sequence[Query], nearest: NearestSelector, size: int) -> list[tuple[int, ...]]:
+    """The `size` nearest of each query, or all that leave-one-out leaves of a small pool, best first."""
     pool: Pool = nearest.pool
-    require_enough(pool, query, at_least)
-    available = len(pool) - len(pool.duplicates_of(query))
-    indices = nearest.select([query], min(size, available))[0].indices[::-1]
-    embedded = nearest.query_encoder.encode([input_text(query)])[0]
+    counts = [min(size, len(pool) - len(pool.duplicates_of(query))) for query in queries]
+    found: dict[int, tuple[int, ...]] = {}
+    for count in sorted(set(counts)):
+        numbers = [number for number, own in enumerate(counts) if own == count]
+        selections = nearest.select([queries[number] for number in numbers], count)
+        found.update((number, one.indices[::-1]) for number, one in zip(numbers, selections, strict=True))
+    return [found[number] for number in range(len(queries))]
+
+
+def _shortlist(
+    nearest: NearestSelector, places: Mapping[str, int], query: npt.NDArray[np.float32], indices: tuple[int, ...]
+) -> Shortlist:
     candidates = nearest.rows[list(indices)]
-    places = {label: place for place, label in enumerate(pool.labels)}
-    labels = np.array([places[str(pool[index].label)] for index in indices], dtype=np.int64)
-    return Shortlist(indices, embedded, candidates, (candidates @ embedded).astype(np.float32), labels)
+    labels = np.array([places[str(nearest.pool[index].label)] for index in indices], dtype=np.int64)
+    return Shortlist(indices, query, candidates, (candidates @ query).astype(np.float32), labels)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import epr_study, epr_tables
+from benchmarks import epr_recipes, epr_study, epr_tables
 from benchmarks.epr_study import Study
 from benchmarks.search import COLUMNS
 from selector.data.task import Task
@@ -84,10 +84,37 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     again.result["cost"]["mining"] = {}
     monkeypatch.setattr(Study, "_train", lambda *_: None)
     monkeypatch.setattr(Study, "_answer", lambda self, name, _: done.append(name))
-    again.run(ablations=False)
+    again.run()
     assert done == ["majority", "2 more", *epr_study.REFERENCES, "epr", "nearest", "bm25", "random"]
 
 
 def test_the_documentation_shows_the_result_files() -> None:
     """Guards against numbers in the documentation that no result file holds."""
     assert epr_tables.page() == epr_tables.PAGE.read_text(encoding="utf-8")
+
+
+def test_recipes_are_laid_out_by_task() -> None:
+    """Guards a mean over the tasks that happen to be measured, which would flatter a recipe that lacks a hard one."""
+    cell = {"seed": 0, "before": 0.5, "seconds": 60.0}
+    cells = [cell | {"task": task, "recipe": "defaults", "after": after} for task, after in (("a", 0.9), ("b", 0.7))]
+    cells.append(cell | {"task": "a", "recipe": "other", "after": 0.95})
+    table = epr_tables.recipe_table(cells)
+    assert table[0] == "| recipe | a | b | mean | minutes of training |"
+    assert table[2] == "| not trained | 50.0 | 50.0 | 50.0 | 0 |"
+    assert table[3] == "| defaults | 90.0 | 70.0 | 80.0 | 1.0 |"
+    assert table[4] == "| other | 95.0 | - | - | 1.0 |"
+
+
+def test_measured_recipes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against training again what an earlier run has measured."""
+    asked: list[tuple[str, str]] = []
+
+    def measured(name: str, seed: int, recipe: str, *, work: Path) -> dict[str, Any]:
+        asked.append((name, recipe))
+        return {"task": name, "seed": seed, "recipe": recipe, "before": 0.5, "after": 0.6, "seconds": 1.0}
+
+    monkeypatch.setattr(epr_recipes, "measure", measured)
+    given = {"seeds": "0", "work": tmp_path, "out": tmp_path / "recipes.json"}
+    epr_recipes.main(tasks="a", recipes="defaults;two encoders", **given)
+    epr_recipes.main(tasks="a,b", recipes="defaults;two encoders", **given)
+    assert asked == [("a", "defaults"), ("a", "two encoders"), ("b", "defaults"), ("b", "two encoders")]
