@@ -2,6 +2,8 @@
 
 From each order of the demonstrations the language model goes on writing; what it writes is cut into examples by the
 template, labels are thrown away, and the inputs become probes. No labelled data beyond the demonstrations is used.
+Repeated n-grams, which the paper blocks while it samples, are not blocked: not every language model can, and duplicate
+probes are dropped.
 """
 
 from __future__ import annotations
