@@ -89,7 +89,7 @@ def test_noise_is_what_finite_queries_give() -> None:
 
 
 def test_verdict_is_rarely_wrong_where_order_does_not_matter() -> None:
-    """Guards against orders that end alike being taken for independent: chi-squared, here, cries wolf one time in seven.
+    """Guards against orders that end alike being taken for independent: chi-squared cries wolf one time in seven here.
 
     200 draws: more than 19 at a level of 5 % is 3 sigma off.
     """
