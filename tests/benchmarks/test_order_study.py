@@ -39,7 +39,7 @@ class MoodyModel(ToyLanguageModel):
 
     def generate(self, prompts: Sequence[str], **options: Any) -> list[str]:
         del options
-        return [f"Review: the plot is dull and {at} hollow\nSentiment: rotten" for at, _ in enumerate(prompts)]
+        return [f" the plot is dull and {at} hollow\nSentiment: rotten" for at, _ in enumerate(prompts)]
 
 
 def workspace() -> Workspace:

@@ -21,7 +21,7 @@ from selector.ordering.entropy import (
 )
 from selector.ordering.named import ORDERERS, build_orderer
 from selector.ordering.permutations import candidate_orders
-from selector.ordering.probing import generate_probes, parsed_probes
+from selector.ordering.probing import generate_probes, opening_text, parsed_probes
 from selector.prompting.template import PromptTemplate
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
 from selector.types import Example, Selection
@@ -149,6 +149,29 @@ def test_written_text_is_cut_into_probes() -> None:
     assert {one.label for one in probes} == {None}
 
 
+def test_the_first_input_needs_no_label_line() -> None:
+    """Guards probes of models that leave the form after the first line: the prompt itself began that input."""
+    template = PromptTemplate("Review: {text}\nSentiment:{label}", {"a": " good", "b": " bad"})
+    assert opening_text(template) == "Review:"
+    written = [
+        "Review: one two three four five\nWhat a review!\nReview: this later line has no label\n",
+        "Review: a line that the limit of tokens has broken",
+        "Review: six words are in this review\nWell.\n\nReview: another one with a label line\nSentiment: bad",
+    ]
+    assert [one.fields["text"] for one in parsed_probes(template, written)] == [
+        "one two three four five",
+        "six words are in this review",
+        "another one with a label line",
+    ]
+    pair = PromptTemplate("{premise}\nQuestion: {hypothesis} True?{label}", {"a": " yes", "b": " no"})
+    assert opening_text(pair) == ""
+    (probe,) = parsed_probes(
+        pair, ["A man sleeps now.\nQuestion: He is asleep\nand dreams", "No question here.\nNone."]
+    )
+    assert dict(probe.fields) == {"premise": "A man sleeps now.", "hypothesis": "He is asleep"}
+    assert opening_text(PromptTemplate("Label:{label} {text}", {"a": " good", "b": " bad"})) == ""
+
+
 def test_two_fields_are_cut_at_their_own_text() -> None:
     """Guards templates of sentence pairs."""
     template = PromptTemplate("{premise}\nQuestion: {hypothesis} True?{label}", {"a": " yes", "b": " no"})
@@ -157,22 +180,20 @@ def test_two_fields_are_cut_at_their_own_text() -> None:
 
 
 def test_the_language_model_writes_probes_when_none_are_given() -> None:
-    """Guards the published probing set: sampled from the model behind each order, seeded."""
+    """Guards the published probing set: sampled from the model behind each order, where an input begins; seeded."""
     asked = []
 
     class Writer(ToyLanguageModel):
         def generate(self, prompts, **options):  # type: ignore[no-untyped-def]
             asked.append((list(prompts), options))
-            return [
-                f"Review: the plot is dull and {number} hollow\nSentiment: rotten" for number, _ in enumerate(prompts)
-            ]
+            return [f" the plot is dull and {number} hollow\nSentiment: rotten" for number, _ in enumerate(prompts)]
 
     judge = InferenceEngine(Writer(), planted_template(), planted_pool())
     (ordered,) = EntropyOrderer(judge, config=EntropyConfig(seed=5)).order([PROBES[0]], [Selection.of(0, 1, 2)])
     ((prompts, options),) = asked
     assert sorted(ordered.indices) == [0, 1, 2]
     assert len(set(prompts)) == 6
-    assert all(prompt.endswith("\n\n") for prompt in prompts)
+    assert all(prompt.endswith("\n\nReview:") for prompt in prompts)
     assert (options["temperature"], options["top_k"], options["max_new_tokens"], options["seed"]) == (2.0, 20, 128, 5)
 
 
