@@ -8,13 +8,25 @@ from typing import Final
 from selector.errors import UnknownNameError
 from selector.inference.engine import InferenceEngine
 from selector.ordering.base import Orderer
+from selector.ordering.best_on_dev import BestOnDevOrderer
 from selector.ordering.entropy import EntropyConfig, EntropyOrderer
-from selector.ordering.similarity import GivenOrder, SimilarityOrderer
+from selector.ordering.mdl import MDLOrderer
+from selector.ordering.permutations import PermutationConfig
+from selector.ordering.similarity import GivenOrder, ReverseOrder, SimilarityOrderer
 from selector.progress import SILENT, Progress
 from selector.retrieval.encoder import TextEncoder
 from selector.types import Example
 
-ORDERERS: Final = ("given", "nearest-last", "nearest-first", "globale", "locale")
+ORDERERS: Final = (
+    "given",
+    "reverse",
+    "nearest-last",
+    "nearest-first",
+    "globale",
+    "locale",
+    "mdl",
+    "best-on-dev",
+)
 
 
 def build_orderer(
@@ -23,6 +35,7 @@ def build_orderer(
     engine: InferenceEngine,
     encoder: TextEncoder,
     probes: Sequence[Example] | None = None,
+    dev: Sequence[Example] = (),
     permutations: int = 24,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -31,19 +44,22 @@ def build_orderer(
 
     Args:
         name: One of `ORDERERS`.
-        engine: Scores probes for the entropy orders.
+        engine: Scores probes and queries for the orders that ask the language model.
         encoder: For the orders by similarity.
         probes: Unlabelled inputs for the entropy orders; None lets the language model write them.
-        permutations: How many orders the entropy orders try.
+        dev: Labelled queries for the order that is best on them.
+        permutations: How many orders are tried by those that ask the language model.
         seed: Seeds samples.
-        progress: Shows how many sets are done.
+        progress: Shows how many sets or queries are done.
 
     Returns:
         The orderer.
 
     Raises:
         UnknownNameError: When there is none of that name.
+        TooFewExamplesError: When the order that is best on dev is asked for without dev queries.
     """
+    tried = PermutationConfig(permutations=permutations, seed=seed)
 
     def by_entropy(statistic: str) -> Orderer:
         config = EntropyConfig(statistic=statistic, permutations=permutations, seed=seed)
@@ -51,10 +67,13 @@ def build_orderer(
 
     builders: dict[str, Callable[[], Orderer]] = {
         "given": GivenOrder,
+        "reverse": ReverseOrder,
         "nearest-last": lambda: SimilarityOrderer(engine.pool, encoder),
         "nearest-first": lambda: SimilarityOrderer(engine.pool, encoder, nearest_last=False),
         "globale": lambda: by_entropy("globale"),
         "locale": lambda: by_entropy("locale"),
+        "mdl": lambda: MDLOrderer(engine, config=tried, progress=progress),
+        "best-on-dev": lambda: BestOnDevOrderer(engine, dev, config=tried, progress=progress),
     }
     if name not in builders:
         raise UnknownNameError("orderer", name, known=ORDERERS)

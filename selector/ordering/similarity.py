@@ -1,4 +1,4 @@
-"""Orders that need no language model: as given, or by similarity to the query."""
+"""Orders that need no language model: as given, the other way round, or by similarity to the query."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ class GivenOrder:
         """Changes nothing; see `Orderer.order`."""
         del queries
         return list(selections)
+
+
+class ReverseOrder:
+    """Turns every selection round: what its selector put first stands next to the query."""
+
+    def order(self, queries: Sequence[Query], selections: Sequence[Selection]) -> list[Selection]:
+        """Reverses each selection; see `Orderer.order`."""
+        del queries
+        return [permuted(selection, range(len(selection.indices))[::-1]) for selection in selections]
 
 
 class SimilarityOrderer:

@@ -9,24 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selector.errors import ShotsmithError, UnknownNameError
+from selector.errors import ShotsmithError, TooFewExamplesError, UnknownNameError
 from selector.inference.engine import InferenceEngine
 from selector.ordering.base import Orderer
 from selector.ordering.entropy import (
     EntropyConfig,
     EntropyOrderer,
-    candidate_orders,
     entropy,
     global_entropy,
     local_entropy,
 )
 from selector.ordering.named import ORDERERS, build_orderer
-from selector.ordering.probing import generate_probes, parsed_probes
+from selector.ordering.permutations import candidate_orders
+from selector.ordering.probing import generate_probes, opening_text, parsed_probes
 from selector.prompting.template import PromptTemplate
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
 from selector.types import Example, Selection
 
 PROBES = planted_examples(4, seed=21, prefix="probe")
+DEV = planted_examples(3, seed=22, prefix="dev")
 
 
 def engine() -> InferenceEngine:
@@ -35,7 +36,7 @@ def engine() -> InferenceEngine:
 
 @pytest.fixture(params=ORDERERS)
 def orderer(request: pytest.FixtureRequest) -> Orderer:
-    return build_orderer(request.param, engine=engine(), encoder=ToyEncoder(), probes=PROBES, permutations=6)
+    return build_orderer(request.param, engine=engine(), encoder=ToyEncoder(), probes=PROBES, dev=DEV, permutations=6)
 
 
 def test_laws_of_every_orderer(orderer: Orderer) -> None:
@@ -148,6 +149,29 @@ def test_written_text_is_cut_into_probes() -> None:
     assert {one.label for one in probes} == {None}
 
 
+def test_the_first_input_needs_no_label_line() -> None:
+    """Guards probes of models that leave the form after the first line: the prompt itself began that input."""
+    template = PromptTemplate("Review: {text}\nSentiment:{label}", {"a": " good", "b": " bad"})
+    assert opening_text(template) == "Review:"
+    written = [
+        "Review: one two three four five\nWhat a review!\nReview: this later line has no label\n",
+        "Review: a line that the limit of tokens has broken",
+        "Review: six words are in this review\nWell.\n\nReview: another one with a label line\nSentiment: bad",
+    ]
+    assert [one.fields["text"] for one in parsed_probes(template, written)] == [
+        "one two three four five",
+        "six words are in this review",
+        "another one with a label line",
+    ]
+    pair = PromptTemplate("{premise}\nQuestion: {hypothesis} True?{label}", {"a": " yes", "b": " no"})
+    assert opening_text(pair) == ""
+    (probe,) = parsed_probes(
+        pair, ["A man sleeps now.\nQuestion: He is asleep\nand dreams", "No question here.\nNone."]
+    )
+    assert dict(probe.fields) == {"premise": "A man sleeps now.", "hypothesis": "He is asleep"}
+    assert opening_text(PromptTemplate("Label:{label} {text}", {"a": " good", "b": " bad"})) == ""
+
+
 def test_two_fields_are_cut_at_their_own_text() -> None:
     """Guards templates of sentence pairs."""
     template = PromptTemplate("{premise}\nQuestion: {hypothesis} True?{label}", {"a": " yes", "b": " no"})
@@ -156,22 +180,20 @@ def test_two_fields_are_cut_at_their_own_text() -> None:
 
 
 def test_the_language_model_writes_probes_when_none_are_given() -> None:
-    """Guards the published probing set: sampled from the model behind each order, seeded."""
+    """Guards the published probing set: sampled from the model behind each order, where an input begins; seeded."""
     asked = []
 
     class Writer(ToyLanguageModel):
         def generate(self, prompts, **options):  # type: ignore[no-untyped-def]
             asked.append((list(prompts), options))
-            return [
-                f"Review: the plot is dull and {number} hollow\nSentiment: rotten" for number, _ in enumerate(prompts)
-            ]
+            return [f" the plot is dull and {number} hollow\nSentiment: rotten" for number, _ in enumerate(prompts)]
 
     judge = InferenceEngine(Writer(), planted_template(), planted_pool())
     (ordered,) = EntropyOrderer(judge, config=EntropyConfig(seed=5)).order([PROBES[0]], [Selection.of(0, 1, 2)])
     ((prompts, options),) = asked
     assert sorted(ordered.indices) == [0, 1, 2]
     assert len(set(prompts)) == 6
-    assert all(prompt.endswith("\n\n") for prompt in prompts)
+    assert all(prompt.endswith("\n\nReview:") for prompt in prompts)
     assert (options["temperature"], options["top_k"], options["max_new_tokens"], options["seed"]) == (2.0, 20, 128, 5)
 
 
@@ -189,7 +211,49 @@ def test_a_model_that_writes_nothing_useful_is_named() -> None:
 
 def test_unknown_orderers_are_named() -> None:
     """Guards the names of the command line."""
-    with pytest.raises(UnknownNameError, match="globale, locale"):
-        build_orderer("mdl", engine=engine(), encoder=ToyEncoder())
+    with pytest.raises(UnknownNameError, match="globale, locale, mdl, best-on-dev"):
+        build_orderer("farthest-last", engine=engine(), encoder=ToyEncoder())
     with pytest.raises(UnknownNameError, match="globale, locale"):
         EntropyOrderer(engine(), config=EntropyConfig(statistic="mdl"))
+    with pytest.raises(UnknownNameError, match="none, contextual"):
+        EntropyOrderer(engine(), config=EntropyConfig(calibration="batch"))
+
+
+def test_no_probes_and_no_dev_queries_are_named() -> None:
+    """Guards against an order chosen by no evidence, which the mean of nothing would give with a warning."""
+    with pytest.raises(TooFewExamplesError, match="0 probes"):
+        EntropyOrderer(engine(), []).order(PROBES[:1], [Selection.of(0, 1)])
+    with pytest.raises(TooFewExamplesError, match="0 dev examples"):
+        build_orderer("best-on-dev", engine=engine(), encoder=ToyEncoder())
+
+
+def test_calibrated_probes_are_those_of_a_calibrated_engine() -> None:
+    """Guards the option of the orderer against doing nothing, calibrating twice, or changing the engine's answers."""
+    chosen, queries = [Selection.of(0, 2, 4, 1)], PROBES[:1]
+    for statistic in ("globale", "locale"):
+        plain, calibrated = (
+            engine(),
+            InferenceEngine(ToyLanguageModel(), planted_template(), planted_pool(), calibration="contextual"),
+        )
+        option = EntropyConfig(statistic=statistic, calibration="contextual")
+        by_option = EntropyOrderer(plain, PROBES, config=option).order(queries, chosen)
+        as_engine = EntropyOrderer(calibrated, PROBES, config=EntropyConfig(statistic=statistic)).order(queries, chosen)
+        twice = EntropyOrderer(calibrated, PROBES, config=option).order(queries, chosen)
+        assert by_option == as_engine == twice
+        assert plain.calibration == "none"
+        off = EntropyConfig(statistic=statistic, calibration="none")
+        assert EntropyOrderer(calibrated, PROBES, config=off).order(queries, chosen) == EntropyOrderer(
+            plain, PROBES, config=EntropyConfig(statistic=statistic)
+        ).order(queries, chosen)
+
+
+def test_calibration_can_change_the_order() -> None:
+    """Guards against an option that is read and forgotten: behind one of the sets, the calibrated order differs."""
+    sets = [Selection.of(0, 2, 4, 1), Selection.of(1, 3, 0, 5), Selection.of(6, 7, 9, 10), Selection.of(8, 11, 13, 3)]
+    ordered = {
+        calibration: EntropyOrderer(
+            engine(), PROBES, config=EntropyConfig(statistic="locale", calibration=calibration)
+        ).order(PROBES, sets)
+        for calibration in ("none", "contextual")
+    }
+    assert ordered["none"] != ordered["contextual"]
