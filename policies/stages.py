@@ -306,7 +306,10 @@ def _short(name: str) -> str:
 def _method(workspace: Workspace, spec: str, plan: ComparisonPlan, progress: Progress) -> Method:
     """A method by its spec; its selector is built now, so that a wrong name or folder costs nothing."""
     task, engine = workspace.task, workspace.engine
-    name, plus, orderer_name = spec.rpartition("+") if spec.rpartition("+")[2] in ORDERERS else (spec, "", plan.orderer)
+    # Without a "+" it is a method, even where an orderer has its name.
+    name, plus, orderer_name = spec.rpartition("+")
+    if not plus or orderer_name not in ORDERERS:
+        name, plus, orderer_name = spec, "", plan.orderer
     dev = task.dev[: plan.search_limit]
 
     def selector(seed: int) -> Any:
@@ -322,6 +325,7 @@ def _method(workspace: Workspace, spec: str, plan: ComparisonPlan, progress: Pro
         engine=engine,
         encoder=encoder,
         probes=task.reward[: plan.probes] or None,
+        dev=dev,
         permutations=plan.permutations,
         progress=progress,
     )
