@@ -58,7 +58,7 @@ def sample_k_dpp(kernel: npt.NDArray[np.floating], k: int, *, generator: np.rand
         if not open_places:
             break
         log_chance = np.log(values[count - 1]) + table[open_places - 1, count - 1] - table[open_places, count]
-        if np.log(generator.random()) < log_chance:
+        if count == open_places or np.log(generator.random()) < log_chance:
             spanning.append(count - 1)
     span = vectors[:, spanning]
     drawn = picked_one_by_one(
