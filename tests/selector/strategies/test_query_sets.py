@@ -66,6 +66,8 @@ def test_balanced_draws_differ_between_queries_seeds_and_places() -> None:
     drawn = [one.indices for one in BalancedSelector(pool, seed=1).select(queries, 3)]
     assert len(set(drawn)) > 30
     assert drawn != [one.indices for one in BalancedSelector(pool, seed=2).select(queries, 3)]
+    fours = BalancedSelector(pool, seed=1).select(queries, 4)
+    assert len({tuple(pool[at].label for at in one.indices) for one in fours}) == 6  # all ways to arrange two and two
     last = Counter(pool[indices[-1]].label for indices in drawn)
     assert min(last.values()) > 8
     assert len({tuple(sorted(Counter(pool[at].label for at in indices).items())) for indices in drawn}) == 2

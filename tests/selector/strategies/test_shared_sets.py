@@ -50,6 +50,18 @@ def spoilt_pool(size: int = 12, *, poison: int = 5) -> Pool:
     return Pool(Example(f"p{at}", {"text": f"text {at}{extra.get(at, '')}"}, "fresh") for at in range(size))
 
 
+class NumberedModel(ToyLanguageModel):
+    """Is the surer of a query the further its number in the text is from 6."""
+
+    def logprobs(self, prompts: Any, completions: Any) -> list[CompletionScore]:
+        self._usage = self._usage.also(calls=len(prompts))
+        sure = [abs(int(prompt.rpartition("text ")[2].split("\n")[0]) - 6) for prompt in prompts]
+        return [
+            CompletionScore(float(by) if completion == " fresh" else 0.0, 1, 10)
+            for by, completion in zip(sure, completions, strict=True)
+        ]
+
+
 FRESH = [Example(f"dev{at}", {"text": f"query {at}"}, "fresh") for at in range(3)]
 
 
@@ -105,15 +117,26 @@ def test_fixed_demonstrations_stand_as_named() -> None:
 
 def test_max_entropy_shows_what_the_model_is_least_sure_of() -> None:
     """Guards the sign, and that gold labels are not looked at: the most uncertain example stands last."""
-    pool = planted_pool(10)
-    judge = engine(pool)
-    [selection] = MaxEntropySelector(judge).select([STRANGER], 4)
-    rows = judge.probabilities(list(pool), [Selection.of()] * len(pool))
-    uncertainty = np.round(-(rows * np.log(rows)).sum(axis=1), 9)
-    assert list(selection.indices[::-1]) == list(np.argsort(-uncertainty, kind="stable")[:4])
-    assert list(selection.scores) == sorted(selection.scores)
-    flipped = Pool(Example(one.uid, one.fields, {"fresh": "rotten"}.get(str(one.label), "fresh")) for one in pool)
-    assert MaxEntropySelector(engine(flipped)).select([STRANGER], 4) == [selection]
+    numbers = (3, 6, 1, 7, 12, 9)
+    pools = [Pool(Example(f"{at}", {"text": f"text {at}"}, label) for at in numbers) for label in ("fresh", "rotten")]
+    for pool in pools:
+        [selection] = MaxEntropySelector(InferenceEngine(NumberedModel(), planted_template(), pool)).select(
+            [STRANGER], 3
+        )
+        assert [numbers[index] for index in selection.indices] == [3, 7, 6]
+        assert selection.scores[-1] == pytest.approx(np.log(2))
+        assert list(selection.scores) == sorted(selection.scores)
+
+
+def test_a_duplicate_of_the_query_never_stands_in_for_another_one() -> None:
+    """Guards leave-one-out where the next of the ranking, or the first of the pool, duplicates the query too."""
+    texts = ["other", "dull plot", "Dull plot!", "warm cast", "warm music"]
+    pool = Pool(Example(f"{at}", {"text": text}, "rotten") for at, text in enumerate(texts))
+    query = Example("q", {"text": "DULL plot"})
+    assert FixedSelector(pool, ["3", "1", "2", "4"]).select([query], 2)[0].indices == (3, 4)
+    assert FixedSelector(pool, ["3", "1"]).select([query], 2)[0].indices == (3, 0)
+    behind = Pool([*list(pool)[1:], pool[0]])
+    assert FixedSelector(behind, ["3", "1"]).select([query], 2)[0].indices == (2, 3)
 
 
 def test_max_entropy_asks_the_pool_once_or_behind_what_was_picked() -> None:
