@@ -87,19 +87,29 @@ class SetJudge:
         """
         values: list[Value] = []
         for start in range(0, len(sets), SETS_PER_CALL):
-            own = [Selection.of(*indices) for indices in sets[start : start + SETS_PER_CALL]]
-            values += [self._written(one) for one in own] if self._engine.template.free_text else self._scored(own)
+            own = sets[start : start + SETS_PER_CALL]
+            # Where targets are free text, answers are written and cannot be read off scores.
+            values += [self.value_apart(one) for one in own] if self._engine.template.free_text else self._scored(own)
             advance(len(own))
         return values
 
-    def _written(self, shown: Selection) -> Value:
-        behind = [shown] * len(self._dev)
+    def value_apart(self, indices: tuple[int, ...]) -> Value:
+        """Values one set, asking for answers and for gold log-probabilities apart: twice the cost of `values`.
+
+        Args:
+            indices: Pool positions in prompt order.
+
+        Returns:
+            Accuracy and mean gold log-probability.
+        """
+        behind = [Selection.of(*indices)] * len(self._dev)
         accuracy = self._engine.accuracy(self._dev, behind)
         return accuracy, float(self._engine.gold_logprobs(self._dev, behind).mean())
 
-    def _scored(self, sets: Sequence[Selection]) -> list[Value]:
+    def _scored(self, sets: Sequence[tuple[int, ...]]) -> list[Value]:
         columns = self._engine.gold_columns(self._dev)
-        scores = self._engine.score(self._dev * len(sets), [shown for shown in sets for _ in self._dev])
+        behind = [Selection.of(*indices) for indices in sets for _ in self._dev]
+        scores = self._engine.score(self._dev * len(sets), behind)
         values = []
         for own in np.split(scores, len(sets)):  # (N, L); batch calibration is over the queries of one set
             answered = batch_calibrated(own) if self._engine.calibration == "batch" else own

@@ -14,6 +14,7 @@ from selector.data.pool import Pool
 from selector.errors import TooFewExamplesError, UnknownLabelError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import CompletionScore
+from selector.prompting.template import PromptTemplate
 from selector.strategies.clustered import KMeansSelector
 from selector.strategies.fixed import FixedSelector
 from selector.strategies.influence import InfluenceSelector, influences, random_partitions
@@ -238,8 +239,24 @@ def test_sets_are_judged_as_one_by_one(calibration: str) -> None:
         shown = [Selection.of(*one)] * len(dev)
         assert accuracy == judge.accuracy(dev, shown)
         assert gold == pytest.approx(judge.gold_logprobs(dev, shown).mean())
+        assert SetJudge(judge, dev).value_apart(one) == (accuracy, pytest.approx(gold))
     with pytest.raises(UnknownLabelError):
         SetJudge(judge, [STRANGER]).values(sets)
+
+
+def test_sets_are_judged_by_written_answers_where_targets_are_free_text() -> None:
+    """Guards searches on free-text tasks, where label scores do not exist."""
+    members = [Example(f"p{at}", {"text": f"say {word}"}, word) for at, word in enumerate(("one", "two", "three"))]
+    template = PromptTemplate("Q: {text}\nA:{label}\n", answer_tokens=1)
+    judge = InferenceEngine(ToyLanguageModel(), template, Pool(members))
+    dev = [Example("d0", {"text": "tell one"}, "one"), Example("d1", {"text": "tell two"}, "two")]
+    values = SetJudge(judge, dev).values([(0,), (2,)])
+    assert values == [SetJudge(judge, dev).value_apart((at,)) for at in (0, 2)]
+    assert values[0] > values[1]
+    for selector in (GreedySelector(judge, dev), InfluenceSelector(judge, dev)):
+        assert len(selector.select([STRANGER], 2)[0].indices) == 2
+    with pytest.raises(UsageError, match="free text"):
+        MaxEntropySelector(judge).select([STRANGER], 1)
 
 
 def test_searches_need_dev_queries() -> None:
