@@ -142,6 +142,12 @@ class ToyEncoder:
         normalised: npt.NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
         return normalised
 
+    def token_embeddings(self, texts: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """Embeds words; see `selector.retrieval.encoder.TokenEncoder`."""
+        found = [re.findall(r"\w+", text.lower()) or ["empty"] for text in texts]
+        rows = [np.stack([self._word(word) for word in words]) for words in found]
+        return [own / np.linalg.norm(own, axis=1, keepdims=True) for own in rows]
+
     def _word(self, word: str) -> npt.NDArray[np.float32]:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
         return np.random.default_rng(seed).standard_normal(self.width).astype(np.float32)

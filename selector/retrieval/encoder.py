@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
@@ -44,6 +44,22 @@ class TextEncoder(Protocol):
 
         Returns:
             (N, D) float32, every row of unit norm; the dot product is the cosine similarity.
+        """
+        ...
+
+
+@runtime_checkable
+class TokenEncoder(Protocol):
+    """What comparing texts token by token needs of an encoder."""
+
+    def token_embeddings(self, texts: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """Embeds the tokens of texts, each in its context.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            N arrays (T_i, D) float32, every row of unit norm and at least one of them.
         """
         ...
 
@@ -134,6 +150,34 @@ class SentenceEncoder:
             return np.zeros((0, self.width), dtype=np.float32)
         return np.stack([self._known[text] for text in texts])
 
+    def token_embeddings(self, texts: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """Embeds the tokens of texts; see `TokenEncoder.token_embeddings`.
+
+        Tokens that the tokeniser adds are left out, unless there are no others.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            N arrays (T_i, D) float32 of unit norm.
+
+        Raises:
+            ModelLoadError: When the model makes no embeddings of tokens.
+        """
+        if not texts:
+            return []
+        task = {} if self._role is None else {"task": self._role}
+        described = self._model.encode(list(texts), output_value=None, show_progress_bar=False, **task)
+        if "token_embeddings" not in described[0] or "input_ids" not in described[0]:
+            raise ModelLoadError(
+                f"encoder {self.source!r} makes no embeddings of tokens",
+                expected="a transformer with pooling",
+                remedy="Choose another encoder, or a method that compares whole texts.",
+            )
+        tokenizer = self._model.tokenizer
+        added = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        return [_unit_token_rows(one, added) for one in described]
+
     def save(self, folder: Path) -> None:
         """Writes the encoder as a sentence-transformers folder.
 
@@ -141,6 +185,16 @@ class SentenceEncoder:
             folder: Where; made when missing.
         """
         self._model.save(str(folder), create_model_card=False)
+
+
+def _unit_token_rows(described: Mapping[str, Any], added: set[int]) -> npt.NDArray[np.float32]:
+    """(T, D) unit-norm rows of the tokens of one text, without padding and without those added."""
+    ids, mask = described["input_ids"].tolist(), described["attention_mask"].tolist()
+    present = [at for at, attended in enumerate(mask) if attended]
+    own = [at for at in present if ids[at] not in added] or present
+    rows = described["token_embeddings"][own].float().cpu().numpy()
+    unit: npt.NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return unit
 
 
 def has_two_encoders(model: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -78,3 +79,30 @@ class NearestSelector:
             kept.reverse()
             selections.append(Selection(tuple(at for at, _ in kept), tuple(score for _, score in kept)))
         return selections
+
+
+def nearest_shortlists(nearest: NearestSelector, queries: Sequence[Query], k: int, *, size: int) -> list[Selection]:
+    """Finds the candidates that a selector of k looks at more closely.
+
+    Args:
+        nearest: Finds the nearest.
+        queries: N queries.
+        k: How many will be chosen, 1 or more.
+        size: How many candidates are wanted, or k when that is more.
+
+    Returns:
+        N selections, the nearest last; fewer candidates only where the pool without the query's duplicates is smaller.
+
+    Raises:
+        TooFewExamplesError: When fewer than k are left for a query.
+    """
+    found = [Selection((), ()) for _ in queries]
+    by_room: defaultdict[int, list[int]] = defaultdict(list)  # queries with as many candidates are searched at once
+    for number, query in enumerate(queries):
+        require_enough(nearest.pool, query, k)
+        by_room[min(max(size, k), len(nearest.pool) - len(nearest.pool.duplicates_of(query)))].append(number)
+    for room, numbers in by_room.items():
+        shortlists = nearest.select([queries[number] for number in numbers], room)
+        for number, shortlist in zip(numbers, shortlists, strict=True):
+            found[number] = shortlist
+    return found

@@ -1,13 +1,12 @@
 """Relevant sets whose members differ: the determinantal point process of CEIL (Ye et al., 2023). Best last.
 
 Over a trained retriever this is CEIL's inference; over a plain encoder it needs no training. The most probable set is
-looked for, none is drawn at random.
+looked for; sets are drawn at random in `determinantal_sampling`.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -15,8 +14,7 @@ import numpy.typing as npt
 
 from selector.errors import UsageError
 from selector.retrieval.encoder import TextEncoder
-from selector.strategies.base import require_enough
-from selector.strategies.dense import NearestSelector
+from selector.strategies.dense import NearestSelector, nearest_shortlists
 from selector.types import Query, Selection
 
 # What is left of a candidate below this share of its own weight is rounding: those picked span it already.
@@ -59,15 +57,31 @@ def greedy_map(kernel: npt.NDArray[np.floating], k: int) -> list[int]:
     Returns:
         k distinct candidates, first picked first; of equal ones the first in the kernel.
     """
+    return picked_one_by_one(kernel, k, lambda gains: int(gains.argmax()))
+
+
+def picked_one_by_one(
+    kernel: npt.NDArray[np.floating], k: int, choose: Callable[[npt.NDArray[np.float64]], int]
+) -> list[int]:
+    """Picks candidates in turn, by what each would multiply the determinant of those picked; see `greedy_map`.
+
+    Args:
+        kernel: (K, K) positive semi-definite.
+        k: How many to pick, at most K.
+        choose: (K,) factors, 0 where a candidate adds nothing and at least one more than 0, to the next one picked.
+
+    Returns:
+        k distinct candidates, first picked first; where all factors are 0, those of the largest weights.
+    """
     weights = np.diagonal(kernel).astype(np.float64)
     gains = weights.copy()  # (K,) by what each candidate would multiply the determinant
     factor = np.zeros((k, len(weights)))  # rows of the Cholesky factor, one for each one picked
     picked: list[int] = []
     while len(picked) < k:
-        adding = gains > SPANNED * weights
+        adding = np.where(gains > SPANNED * weights, gains, 0.0)
         if not adding.any():
             break
-        best = int(np.where(adding, gains, -np.inf).argmax())
+        best = choose(adding)
         known = factor[: len(picked)]
         row = (kernel[best] - known[:, best] @ known) / np.sqrt(gains[best])
         factor[len(picked)] = row
@@ -106,23 +120,19 @@ class DPPSelector:
 
     def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
         """Picks a set of k for each query, the most relevant last; see `Selector.select`."""
-        chosen = [Selection((), ()) for _ in queries]
         if not k:
-            return chosen
-        pool = self._nearest.pool
-        by_room: defaultdict[int, list[int]] = defaultdict(list)  # queries with as many candidates are searched at once
-        for number, query in enumerate(queries):
-            require_enough(pool, query, k)
-            by_room[min(max(self._shortlist, k), len(pool) - len(pool.duplicates_of(query)))].append(number)
-        for room, numbers in by_room.items():
-            shortlists = self._nearest.select([queries[number] for number in numbers], room)
-            for number, near in zip(numbers, shortlists, strict=True):
-                chosen[number] = self._pick(near, k)
-        return chosen
+            return [Selection((), ()) for _ in queries]
+        shortlists = nearest_shortlists(self._nearest, queries, k, size=self._shortlist)
+        return [self._pick(query, near, k) for query, near in zip(queries, shortlists, strict=True)]
 
-    def _pick(self, near: Selection, k: int) -> Selection:
+    def _pick(self, query: Query, near: Selection, k: int) -> Selection:
         nearest_first, relevance = near.indices[::-1], near.scores[::-1]
         rows = self._nearest.rows[list(nearest_first)].astype(np.float64)
         kernel = ceil_kernel(np.array(relevance), rows @ rows.T, trade_off=self._trade_off)
-        picked = sorted(greedy_map(kernel, k), reverse=True)
+        picked = sorted(self._chosen(query, kernel, k), reverse=True)
         return Selection(tuple(nearest_first[at] for at in picked), tuple(relevance[at] for at in picked))
+
+    def _chosen(self, query: Query, kernel: npt.NDArray[np.float64], k: int) -> list[int]:
+        """Picks k candidates, the most relevant of which come first in the kernel."""
+        del query
+        return greedy_map(kernel, k)

@@ -11,7 +11,7 @@ from selector.data.pool import Pool
 from selector.errors import UsageError
 from selector.prompting.embedding_text import input_text
 from selector.retrieval.encoder import TextEncoder
-from selector.strategies.dense import NearestSelector
+from selector.strategies.dense import NearestSelector, nearest_shortlists
 from selector.types import Query, Selection
 
 
@@ -62,15 +62,12 @@ class MMRSelector:
 
     def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
         """Picks k for each query; see `Selector.select`."""
-        self._nearest.select(queries, k)  # refuses more than the pool can give
-        pool = self._nearest.pool
-        room = [min(max(self._shortlist, k), len(pool) - len(pool.duplicates_of(query))) for query in queries]
-        shortlists = [self._nearest.select([query], size)[0] for query, size in zip(queries, room, strict=True)]
+        if not k:
+            return [Selection((), ()) for _ in queries]
+        shortlists = nearest_shortlists(self._nearest, queries, k, size=self._shortlist)
         return [self._pick(query, near, k) for query, near in zip(queries, shortlists, strict=True)]
 
     def _pick(self, query: Query, near: Selection, k: int) -> Selection:
-        if not k:
-            return Selection((), ())
         nearest_first = list(near.indices[::-1])
         rows = self._nearest.rows[nearest_first]
         relevance = rows @ self._nearest.query_encoder.encode([input_text(query)])[0]

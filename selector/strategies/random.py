@@ -12,6 +12,20 @@ from selector.strategies.base import allowed_positions
 from selector.types import Query, Selection
 
 
+def query_generator(query: Query, *, seed: int) -> np.random.Generator:
+    """Makes the source of a query's random choices.
+
+    Args:
+        query: Its uid takes part in the seed, so that a choice does not depend on the batch.
+        seed: The selector's seed.
+
+    Returns:
+        The generator.
+    """
+    of_query = int.from_bytes(hashlib.sha256(query.uid.encode()).digest()[:8], "big")
+    return np.random.default_rng([seed, of_query])
+
+
 class RandomSelector:
     """Draws demonstrations without replacement.
 
@@ -30,6 +44,5 @@ class RandomSelector:
 
     def _draw(self, query: Query, k: int) -> Selection:
         allowed = allowed_positions(self._pool, query, k)
-        of_query = int.from_bytes(hashlib.sha256(query.uid.encode()).digest()[:8], "big")
-        rng = np.random.default_rng([self._seed, of_query])
+        rng = query_generator(query, seed=self._seed)
         return Selection.of(*(int(position) for position in rng.choice(allowed, k, replace=False)))

@@ -1,6 +1,8 @@
-"""From scores of the whole pool to selections: the ranking shared by all selectors that score candidates."""
+"""From scores to selections: the rankings shared by all selectors that score candidates."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,3 +31,18 @@ def best_last(pool: Pool, query: Query, scores: npt.NDArray[np.floating], k: int
     order = np.argsort(-scores[allowed], kind="stable")[:k]
     chosen = allowed[order][::-1]
     return Selection(tuple(map(int, chosen)), tuple(float(scores[position]) for position in chosen))
+
+
+def best_candidates_last(candidates: Sequence[int], scores: npt.NDArray[np.floating], k: int) -> Selection:
+    """Takes the k best of some candidates, the best one last.
+
+    Args:
+        candidates: K pool positions that may stand in the prompt.
+        scores: (K,) score of each, higher is better.
+        k: How many, at most K.
+
+    Returns:
+        The selection; of equal scores the earlier candidate counts as better.
+    """
+    order = np.argsort(-scores, kind="stable")[:k][::-1]
+    return Selection(tuple(candidates[at] for at in order), tuple(float(scores[at]) for at in order))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from selector.errors import ModelLoadError
-from selector.retrieval.encoder import SentenceEncoder, TextEncoder
+from selector.retrieval.encoder import SentenceEncoder, TextEncoder, TokenEncoder
 
 
 @pytest.mark.bundled
@@ -26,6 +26,42 @@ def test_the_bundled_encoder_gives_unit_rows_that_know_meaning(tmp_path: Path) -
     copy = SentenceEncoder.load(tmp_path / "copy")
     assert copy.fingerprint == encoder.fingerprint
     assert copy.encode(["a great movie"])[0] == pytest.approx(rows[1], abs=1e-6)
+
+
+@pytest.mark.bundled
+def test_tokens_are_embedded_in_their_context() -> None:
+    """Guards token embeddings against padding, tokens that the tokeniser adds, and texts without any token."""
+    encoder = SentenceEncoder.load("all-minilm-l6-v2")
+    assert isinstance(encoder, TokenEncoder)
+    short, longer, empty = encoder.token_embeddings(["river bank", "the bank gives money to a film studio", ""])
+    assert (short.dtype, short.shape) == (np.float32, (2, encoder.width))
+    assert longer.shape == (8, encoder.width)
+    assert len(empty) > 0
+    for rows in (short, longer, empty):
+        assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
+    assert encoder.token_embeddings(["river bank"])[0] == pytest.approx(short, abs=1e-5)
+    assert 0.1 < short[1] @ longer[1] < 0.99  # one word, another context
+    assert encoder.token_embeddings([]) == []
+
+
+class _WithoutTokens:
+    """Stands for a sentence-transformers model that averages static vectors."""
+
+    def eval(self) -> _WithoutTokens:
+        return self
+
+    def __getitem__(self, _: int) -> None:
+        return None
+
+    def encode(self, texts: list[str], **_: object) -> list[dict[str, int]]:
+        return [{"sentence_embedding": 0} for _ in texts]
+
+
+def test_a_model_without_tokens_is_named() -> None:
+    """Guards against a KeyError from inside a selector."""
+    encoder = SentenceEncoder(_WithoutTokens(), fingerprint="static", source="static")
+    with pytest.raises(ModelLoadError, match="tokens"):
+        encoder.token_embeddings(["a film"])
 
 
 def test_a_missing_or_damaged_encoder_is_named(tmp_path: Path) -> None:

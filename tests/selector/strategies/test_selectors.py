@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +25,31 @@ from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import Manifest, write_artifact
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
+from selector.strategies.balanced import BalancedSelector
 from selector.strategies.base import Selector
+from selector.strategies.clustered import KMeansSelector
+from selector.strategies.conditional_entropy import ConESelector
+from selector.strategies.coverage import BSRSelector
 from selector.strategies.dense import NearestSelector
+from selector.strategies.description_length import MDLSelector
 from selector.strategies.determinantal import DPPSelector
+from selector.strategies.determinantal_sampling import DPPSampleSelector
 from selector.strategies.diverse import MMRSelector, maximal_marginal_relevance
+from selector.strategies.fixed import FixedSelector
+from selector.strategies.influence import InfluenceSelector
+from selector.strategies.judging import SetJudge
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.lexical import BM25Selector
-from selector.strategies.named import METHODS, build_selector
+from selector.strategies.named import METHODS, SEEDED_METHODS, build_selector
+from selector.strategies.oracle import OracleSelector
 from selector.strategies.random import RandomSelector
 from selector.strategies.retriever import RetrieverCard, RetrieverSelector, read_retriever_card, write_retriever_card
-from selector.strategies.searched import BestOfKSelector
+from selector.strategies.searched import BestOfKSelector, GreedySelector
+from selector.strategies.uncertain import MaxEntropySelector
+from selector.strategies.votek import FastVoteKSelector, VoteKSelector
 from selector.strategies.zero import ZeroShotSelector
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
-from selector.types import Example
+from selector.types import Example, Selection
 
 
 def engine(pool: Pool) -> InferenceEngine:
@@ -73,6 +86,18 @@ def learned_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return artifact(tmp_path_factory.mktemp("artifact") / "policy", planted_pool())
 
 
+class GoldGiven:
+    """The oracle, which refuses unlabelled queries, with a label for those."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._oracle = OracleSelector(engine(pool), NearestSelector(pool, ToyEncoder()), shortlist=4)
+
+    def select(self, queries: Sequence[Example], k: int) -> list[Selection]:
+        return self._oracle.select([replace(query, label=query.label or "fresh") for query in queries], k)
+
+
+DEV = planted_examples(4, seed=8, prefix="dev")
+
 BUILDERS: dict[str, Callable[[Pool, Path], Selector]] = {
     "random": lambda pool, _: RandomSelector(pool, seed=3),
     "bm25": lambda pool, _: BM25Selector(pool),
@@ -81,6 +106,20 @@ BUILDERS: dict[str, Callable[[Pool, Path], Selector]] = {
     "mmr": lambda pool, _: MMRSelector(pool, ToyEncoder(), shortlist=4),
     "dpp": lambda pool, _: DPPSelector(NearestSelector(pool, ToyEncoder()), shortlist=4),
     "best-of-k": lambda pool, _: BestOfKSelector(engine(pool), planted_examples(4, seed=8, prefix="dev"), sets=3),
+    "balanced": lambda pool, _: BalancedSelector(pool, seed=3),
+    "fixed": lambda pool, _: FixedSelector(pool, [example.uid for example in reversed(pool)]),
+    "kmeans": lambda pool, _: KMeansSelector(pool, ToyEncoder(), seed=1),
+    "fast-votek": lambda pool, _: FastVoteKSelector(pool, ToyEncoder(), budget=5, neighbours=3),
+    "votek": lambda pool, _: VoteKSelector(engine(pool), ToyEncoder(), budget=5, neighbours=3),
+    "dpp-sample": lambda pool, _: DPPSampleSelector(NearestSelector(pool, ToyEncoder()), shortlist=6, seed=2),
+    "bsr": lambda pool, _: BSRSelector(pool, ToyEncoder(), shortlist=6),
+    "cone": lambda pool, _: ConESelector(engine(pool), NearestSelector(pool, ToyEncoder()), shortlist=4),
+    "mdl": lambda pool, _: MDLSelector(engine(pool), NearestSelector(pool, ToyEncoder()), shortlist=6, sets=3),
+    "max-entropy": lambda pool, _: MaxEntropySelector(engine(pool)),
+    "max-entropy, sequential": lambda pool, _: MaxEntropySelector(engine(pool), sequential=True),
+    "greedy": lambda pool, _: GreedySelector(engine(pool), DEV, candidates=4, seed=2),
+    "influence": lambda pool, _: InfluenceSelector(engine(pool), DEV, candidates=4, rounds=2, seed=2),
+    "oracle": lambda pool, _: GoldGiven(pool),
     "learned": lambda pool, folder: LearnedSelector.load(folder, pool, force=True, encoder=ToyEncoder()),
 }
 
@@ -186,11 +225,14 @@ def test_best_of_k_shows_the_set_that_does_best_on_dev() -> None:
     calls = judge.lm.usage.calls
     selector.select(planted_examples(5, seed=4, prefix="q"), 3)
     assert judge.lm.usage.calls == calls
-    value = selector._judge(shown.indices)
+    judged = SetJudge(judge, dev)
     rng = np.random.default_rng([1, 3])
     drawn = [tuple(int(at) for at in rng.choice(len(pool), 3, replace=False)) for _ in range(6)]
     assert shown.indices in drawn
-    assert value == max(selector._judge(one) for one in drawn)
+    [value] = judged.values([shown.indices])
+    assert value == max(judged.values(drawn))
+    assert value[0] == judge.accuracy(dev, [shown] * len(dev))
+    assert value[1] == pytest.approx(judge.gold_logprobs(dev, [shown] * len(dev)).mean())
     with pytest.raises(TooFewExamplesError, match="dev"):
         BestOfKSelector(judge, [])
 
@@ -201,6 +243,10 @@ def test_methods_are_built_by_name_or_folder(learned_folder: Path, tmp_path: Pat
     options = {"engine": engine(pool), "encoder": ToyEncoder(), "dev": planted_examples(2, prefix="dev")}
     for name in METHODS:
         assert isinstance(build_selector(name, **options), Selector)  # type: ignore[arg-type]
+    assert set(SEEDED_METHODS) <= set(METHODS)
+    for name in ("fixed:train-7,train-2", "fixed: train-7 ; train-2"):
+        built = build_selector(name, **options)  # type: ignore[arg-type]
+        assert built.select(planted_examples(1, prefix="q"), 2)[0].indices == (7, 2)
     with pytest.raises(UnknownNameError, match="best-of-k"):
         build_selector("nearset", **options)  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError):
