@@ -2,7 +2,7 @@
 
     python -m benchmarks.epr_study --limit 60      mines what is trained on here
     python -m benchmarks.epr_recipes               every recipe that is not measured yet
-    python -m benchmarks.epr_tables                the table of docs/results.md
+    python -m benchmarks.tables                the table of docs/results.md
 
 A recipe is judged by how often the labels of the 8 demonstrations that it retrieves for a dev query vote for the right
 one: without a language model, and on queries that no table of results counts.

@@ -4,7 +4,7 @@
     python -m benchmarks.epr_study --tasks trec6 --seeds 0
 
 For every task and seed: mine, train, and let all methods answer the same test queries. One JSON file for each, with an
-answer for each query; `python -m benchmarks.epr_tables` makes the tables of docs/results.md from them.
+answer for each query; `python -m benchmarks.tables` makes the tables of docs/results.md from them.
 """
 
 from __future__ import annotations

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import epr_recipes, epr_study, epr_tables
+from benchmarks import epr_recipes, epr_study, policy_speed, tables
 from benchmarks.epr_study import Study
 from benchmarks.search import COLUMNS
+from envs.planted import planted_problem
 from selector.data.task import Task
 
 
@@ -32,14 +34,14 @@ def test_tables_hold_means_over_seeds_and_paired_differences() -> None:
     """Guards means over the wrong axis, and differences of the wrong sign or pairing."""
     found = {"trec6": [study("trec6", 0, RIGHT), study("trec6", 1, RIGHT | {"epr": 7, "bm25": 6})]}
     found["sst2"] = [study("sst2", 0, RIGHT | {"epr": 10})]
-    table = epr_tables.accuracy_table(found)
+    table = tables.accuracy_table(found)
     assert table[0].split(" | ")[:6] == ["| task", "seeds x queries", "random", "bm25", "nearest", "epr"]
     assert table[2].startswith("| trec6 | 2 x 10 | 20.0 | 50.0 | 50.0 | 80.0 | 50.0 | 60.0 | 70.0 | 80.0 |")
     assert table[4].startswith("| **mean** | | **20.0** | **45.0** | **50.0** | **90.0** |")
-    differences = epr_tables.difference_table(found)
+    differences = tables.difference_table(found)
     assert "| trec6 | +60.0 [" in differences[2]
     assert differences[4].startswith("| **all queries** | +66.7 [")
-    assert epr_tables.cost_table(found)[2] == "| trec6 | 100 | 50 | 1.0 | 1.0 | 100 | 1.0 |"
+    assert tables.cost_table(found)[2] == "| trec6 | 100 | 50 | 1.0 | 1.0 | 100 | 1.0 |"
 
 
 def test_an_unfinished_study_is_left_out(tmp_path: Path) -> None:
@@ -48,19 +50,19 @@ def test_an_unfinished_study_is_left_out(tmp_path: Path) -> None:
     half = study("trec6", 1, {name: count for name, count in RIGHT.items() if name != "random"})
     for one in (whole, half):
         (tmp_path / f"{one['task']}-{one['seed']}.json").write_text(epr_study.json.dumps(one))
-    assert epr_tables.read_studies(tmp_path) == {"trec6": [whole]}
+    assert tables.read_studies(tmp_path) == {"trec6": [whole]}
     longer = {name: [*given, "yes"] if name != "random" else given for name, given in whole["answers"].items()}
     (tmp_path / "trec6-0.json").write_text(
         epr_study.json.dumps(whole | {"answers": longer, "gold": [*whole["gold"], "no"]})
     )
-    assert epr_tables.read_studies(tmp_path) == {"trec6": [whole]}
+    assert tables.read_studies(tmp_path) == {"trec6": [whole]}
 
 
 def test_the_search_table_says_what_was_left_out() -> None:
     """Guards against a table with a gap that nobody explains."""
     whole = {"rows": 1000, "kind": "exact", **dict.fromkeys(COLUMNS, 1.0)}
     gap = {"rows": 2000, "kind": "hnsw", "left_out": "left out: building would take long"}
-    table = epr_tables.search_table({"cells": [whole, gap]})
+    table = tables.search_table({"cells": [whole, gap]})
     assert table[2].startswith("| 1,000 | exact | 1.0 | 1 | 1.0000 |")
     assert table[3].startswith("| 2,000 | hnsw | - |")
     assert table[5] == "2,000 hnsw: left out: building would take long."
@@ -90,7 +92,7 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_documentation_shows_the_result_files() -> None:
     """Guards against numbers in the documentation that no result file holds."""
-    assert epr_tables.page() == epr_tables.PAGE.read_text(encoding="utf-8")
+    assert tables.page() == tables.PAGE.read_text(encoding="utf-8")
 
 
 def test_recipes_are_laid_out_by_task() -> None:
@@ -98,11 +100,47 @@ def test_recipes_are_laid_out_by_task() -> None:
     cell = {"seed": 0, "before": 0.5, "seconds": 60.0}
     cells = [cell | {"task": task, "recipe": "defaults", "after": after} for task, after in (("a", 0.9), ("b", 0.7))]
     cells.append(cell | {"task": "a", "recipe": "other", "after": 0.95})
-    table = epr_tables.recipe_table(cells)
+    table = tables.recipe_table(cells)
     assert table[0] == "| recipe | a | b | mean | minutes of training |"
     assert table[2] == "| not trained | 50.0 | 50.0 | 50.0 | 0 |"
     assert table[3] == "| defaults | 90.0 | 70.0 | 80.0 | 1.0 |"
     assert table[4] == "| other | 95.0 | - | - | 1.0 |"
+
+
+def test_speeds_are_laid_out_by_step_and_token() -> None:
+    """Guards rates that are divided the wrong way round."""
+    speed = {"p50_ms": 4.0, "p99_ms": 6.0}
+    choosing = dict.fromkeys(("encoder left out", "encoder alone", "encoder included"), speed)
+    run = {"steps": 100.0, "one_at_a_time_seconds": 20.0, "one_at_a_time_tokens_computed": 4000.0}
+    run |= {"vectorised_seconds": 10.0, "vectorised_tokens_computed": 3000.0, "ratio": 2.0}
+    lines = tables.policy_lines({"choosing": {**choosing, "queries_per_second": {"8": 157.1}}, "stepping": [run]})
+    assert "| encoder alone | 4.0 | 6.0 |" in lines
+    assert "| 8 | 157 |" in lines
+    assert "| 1 | 5.0 | 200 | 10.0 | 300 | 2.0 |" in lines
+
+
+def test_both_ways_of_stepping_ask_for_the_same_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards a ratio between two ways that do different work."""
+    asked: dict[str, set[tuple[int, tuple[int, ...]]]] = {}
+    problem, _ = planted_problem(seed=0)
+    judged, current = problem.scorer.potentials, [""]
+
+    def potentials(numbers: Any, selections: Any) -> Any:
+        asked.setdefault(current[0], set()).update(
+            (int(number), own.indices) for number, own in zip(numbers, selections, strict=True)
+        )
+        return judged(numbers, selections)
+
+    monkeypatch.setattr(problem.scorer, "potentials", potentials, raising=False)
+    monkeypatch.setattr(policy_speed, "COPIES", 4)
+    rng, config = np.random.default_rng(0), problem.config
+    plans = np.stack([rng.permutation(config.size)[: config.shots] for _ in range(8)])
+    for name, play in (("one", policy_speed._one_at_a_time), ("many", policy_speed._vectorised)):
+        current[0] = name
+        play(problem, plans)
+    full = {name: {pair for pair in pairs if len(pair[1]) == config.shots} for name, pairs in asked.items()}
+    assert full["one"] == full["many"]
+    assert len(full["one"]) == 8
 
 
 def test_measured_recipes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
-"""Writes the tables of the EPR study, its recipes and the search benchmark into docs/results.md.
+"""Writes the tables of the EPR study, its recipes, and of what search and policies take into docs/results.md.
 
-python -m benchmarks.epr_tables
+python -m benchmarks.tables
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ PAGE = HERE.parent / "docs" / "results.md"
 RESULTS = HERE / "results" / "epr"
 SEARCH = HERE / "results" / "search.json"
 RECIPES = HERE / "results" / "recipes.json"
+POLICIES = HERE / "results" / "policy_speed.json"
 ASKING = ("random", "bm25", "nearest", "epr")
 LM_FREE = ("majority", "label-vote", "logreg", "epr: label vote")
 Study = dict[str, Any]
@@ -222,6 +223,38 @@ def search_table(search: Mapping[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def policy_lines(speed: Mapping[str, Any]) -> list[str]:
+    """Lays out how long choosing and stepping take.
+
+    Args:
+        speed: Of policy_speed.json.
+
+    Returns:
+        Lines of Markdown.
+    """
+    choosing, stepping = speed["choosing"], speed["stepping"]
+    lines = ["| choosing 4 of 64 for one query | p50 ms | p99 ms |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {choosing[name]['p50_ms']:.1f} | {choosing[name]['p99_ms']:.1f} |"
+        for name in ("encoder left out", "encoder alone", "encoder included")
+    ]
+    rates = choosing["queries_per_second"].items()
+    lines += ["", "| queries in a batch | queries/s, encoder included |", "|---|---|"]
+    lines += [f"| {batch} | {rate:.0f} |" for batch, rate in rates]
+    lines += [
+        "",
+        "| run | one at a time: steps/s | tokens/s | 16 copies: steps/s | tokens/s | ratio |",
+        "|---" * 6 + "|",
+    ]
+    for number, run in enumerate(stepping, 1):
+        cells = []
+        for way in ("one_at_a_time", "vectorised"):
+            seconds = run[f"{way}_seconds"]
+            cells += [f"{run['steps'] / seconds:.1f}", f"{run[f'{way}_tokens_computed'] / seconds:.0f}"]
+        lines.append(f"| {number} | {' | '.join(cells)} | {run['ratio']:.1f} |")
+    return [*lines, ""]
+
+
 def study_lines() -> list[str]:
     """Lays out the study.
 
@@ -247,6 +280,7 @@ def page() -> str:
     """
     text = PAGE.read_text(encoding="utf-8")
     sections = {"epr": study_lines(), "search": search_table(json.loads(SEARCH.read_text("utf-8")))}
+    sections["policies"] = policy_lines(json.loads(POLICIES.read_text("utf-8")))
     if RECIPES.is_file():
         sections["recipes"] = recipe_table(json.loads(RECIPES.read_text("utf-8")))
     for name, lines in sections.items():
