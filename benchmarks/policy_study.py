@@ -1,0 +1,143 @@
+"""Does reinforcement learning over EPR's shortlist choose better than EPR, and which reward and start make it?
+
+    python -m benchmarks.epr_study --limit 60       trains the retrievers, and lets everything else answer
+    python -m benchmarks.policy_study --limit 60    goes on where it was stopped
+
+A policy is rewarded on three quarters of the task's dev queries and chosen on the last quarter; the retriever saw both
+only to end its training early. It answers the test queries that the EPR study answered, so that the two can be paired.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from benchmarks.epr_study import HERE, SHOTS, Study
+from envs.demonstrations import query_problem
+from envs.dynamics import DecisionProblem
+from policies.export import export_policy
+from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.stages import provenance_of_policy
+from selector.progress import RichProgress
+from selector.strategies.exported import load_policy
+from selector.strategies.retriever import RetrieverSelector
+from selector.types import Example
+
+TASKS: Final = ("trec6", "sst2", "agnews", "subj", "cr", "emotion")
+DEFAULT: Final = "rl"
+# One change at a time from what `training` sets.
+VARIANTS: Final[dict[str, dict[str, Any]]] = {
+    DEFAULT: {},
+    "rl, reward logprob": {"reward": "logprob"},
+    "rl, reward margin": {"reward": "margin"},
+    "rl, reward accuracy": {"reward": "accuracy"},
+    "rl, dense": {"dense": True},
+    "rl, no warm start": {"warm_start": "none"},
+    "rl, oracle warm start": {"warm_start": "oracle", "warm_start_queries": 24},
+    "rl, language-model features": {"lm_features": True},
+    "rl, 64 candidates": {"shortlist_size": 64},
+    "rl, may stop": {"may_stop": True},
+}
+
+
+def training(variant: str, seed: int) -> PolicyTrainingConfig:
+    """Gives the settings of a variant: the last step pays all, which costs one prompt an episode.
+
+    Args:
+        variant: One of `VARIANTS`.
+        seed: The seed.
+
+    Returns:
+        The settings.
+    """
+    settings: dict[str, Any] = {
+        "shots": SHOTS,
+        "shortlist_size": 32,
+        "total_steps": 6144,
+        "copies": 16,
+        "rollout_steps": 32,
+        "batch_size": 128,
+        "learning_rate": 3e-4,
+        "reward": "probability",
+        "dense": False,
+        "warm_start": "retriever",
+        "evaluate_every": 2,
+        "seed": seed,
+    }
+    return PolicyTrainingConfig(**settings | VARIANTS[variant])
+
+
+class PolicyStudy(Study):
+    """One task with one seed; see `Study`."""
+
+    def __init__(self, name: str, seed: int, *, limit: int | None, work: Path, out: Path) -> None:
+        super().__init__(name, seed, limit=limit, work=work, out=out)
+        self.retriever = self.work / "epr"
+
+    def run_variant(self, variant: str) -> None:
+        """Trains, exports and answers what is not done yet.
+
+        Args:
+            variant: One of `VARIANTS`.
+        """
+        folder = self.work / "policies" / variant.replace(", ", "-").replace(" ", "-")
+        self._once(f"training {variant}", lambda: self._learn(variant, folder))
+        artifact = folder / "artifact"
+        if not artifact.is_dir():
+            export_policy(folder / "run", artifact)
+        pool, engine = self.workspace.task.pool, self.workspace.engine
+
+        def answer(queries: Sequence[Example]) -> list[str]:
+            return self._ask(load_policy(artifact, pool, engine=lambda: engine), queries)
+
+        self._answer(variant, answer)
+
+    @cached_property
+    def nearest(self) -> RetrieverSelector:
+        """The retriever over the pool."""
+        return RetrieverSelector.load(self.retriever, self.workspace.task.pool)
+
+    def _learn(self, variant: str, folder: Path) -> None:
+        config, dev = training(variant, self.seed), self.workspace.task.dev
+        rewarded = 3 * len(dev) // 4
+        train_policy(
+            self._problem(dev[:rewarded], config),
+            self._problem(dev[rewarded:], config),
+            out=folder / "run",
+            config=config,
+            provenance=provenance_of_policy(self.workspace, self.nearest, self.retriever),
+            progress=RichProgress(),
+        )
+        lines = (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        self.result["metrics"][variant] = [json.loads(line) for line in lines]
+
+    def _problem(self, queries: Sequence[Example], config: PolicyTrainingConfig) -> DecisionProblem:
+        rules = config.decision()
+        return query_problem(
+            self.workspace.engine, queries, self.nearest, rules, reward=config.reward, at_least=config.shots
+        )
+
+
+def main(
+    *,
+    tasks: Annotated[str, typer.Option(help="Names of tasks.")] = ",".join(TASKS),
+    seeds: Annotated[str, typer.Option(help="Seeds of the retrievers, and of training.")] = "0,1,2",
+    variants: Annotated[str, typer.Option(help="Variants, parted by semicolons.")] = DEFAULT,
+    limit: Annotated[int | None, typer.Option(help="Answer this many test queries at most.")] = None,
+    work: Annotated[Path, typer.Option(help="Where retrievers and policies are kept.")] = HERE / ".work" / "epr",
+    out: Annotated[Path, typer.Option(help="Where the results go.")] = HERE / "results" / "policies",
+) -> None:
+    """Runs the study, all tasks with the first seed and variant first."""
+    for seed in map(int, seeds.split(",")):
+        for variant in variants.split(";"):
+            for name in tasks.split(","):
+                PolicyStudy(name, seed, limit=limit, work=work, out=out).run_variant(variant)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,56 @@
+"""Tests of the study of policies: its settings hold together, and a stopped study goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import epr_study, policy_study
+from benchmarks.policy_study import VARIANTS, PolicyStudy, training
+from selector.data.task import Task
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_a_valid_setting(variant: str) -> None:
+    """Guards a variant that fails only after those before it have run for an hour."""
+    config = training(variant, 3)
+    assert config.seed == 3
+    assert config.total_steps % (config.copies * config.rollout_steps) == 0
+    if variant != policy_study.DEFAULT:
+        assert config != training(policy_study.DEFAULT, 3)
+
+
+def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against training or answering twice, and against rewarding the queries that choose the best weights."""
+    task = Task.load("rotten-tomatoes")
+    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    done: list[str] = []
+    asked: list[tuple[str, ...]] = []
+
+    def train(first: tuple[str, ...], second: tuple[str, ...], *, out: Path, **_: object) -> None:
+        done.append("trained")
+        asked.extend([first, second])
+        out.mkdir(parents=True)
+        (out / "metrics.jsonl").write_text('{"steps": 1}\n')
+
+    monkeypatch.setattr(policy_study, "train_policy", train)
+    monkeypatch.setattr(policy_study, "provenance_of_policy", lambda *_: None)
+    monkeypatch.setattr(PolicyStudy, "nearest", None)
+    monkeypatch.setattr(PolicyStudy, "_problem", lambda _, queries, config: tuple(query.uid for query in queries))
+    monkeypatch.setattr(policy_study, "export_policy", lambda _, artifact: artifact.mkdir())
+    monkeypatch.setattr(policy_study, "load_policy", lambda *_, **__: None)
+    monkeypatch.setattr(PolicyStudy, "_ask", lambda _, selector, queries: done.append("answered") or ["fresh"] * 3)
+    monkeypatch.setattr(
+        epr_study.Workspace, "engine", SimpleNamespace(is_right=lambda given, gold: given == gold, lm=None)
+    )
+    monkeypatch.setattr(epr_study.Workspace, "usage", epr_study.Workspace(task).usage)
+    for _ in range(2):
+        study = PolicyStudy("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out")
+        study.run_variant("rl")
+    assert done == ["trained", "answered"]
+    assert study.result["metrics"]["rl"] == [{"steps": 1}]
+    rewarded, chosen = asked
+    assert len(rewarded) == 3 * len(task.dev) // 4
+    assert not set(rewarded) & set(chosen)
