@@ -32,8 +32,7 @@ from policies.stages import (
     train_retriever_on,
 )
 from selector.errors import ShotsmithError
-from selector.evaluation.report import verdict
-from selector.evaluation.results import result_table
+from selector.evaluation.results import result_table, shown_verdict
 from selector.progress import SILENT, Progress
 from selector.prompting.embedding_text import input_text
 from selector.strategies.learned import LearnedSelector
@@ -254,7 +253,7 @@ def _stage(console: Console, what: str) -> Iterator[None]:
 
 def _tell(console: Console, workspace: Workspace, outcome: ComparisonOutcome, artifact: Path) -> None:
     console.print(result_table(outcome.comparison))
-    console.print(verdict(outcome.comparison), highlight=False)
+    console.print(shown_verdict(outcome.comparison), highlight=False, markup=False)
     row = next(row for row in outcome.comparison.rows if row.method == artifact.name)
     pool = {example.uid: example for example in workspace.task.pool}
     query, answer = workspace.task.test[0], row.outcomes[0]

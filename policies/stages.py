@@ -30,7 +30,7 @@ from selector.progress import SILENT, Progress
 from selector.strategies.dense import NearestSelector
 from selector.strategies.determinantal import DPPSelector
 from selector.strategies.exported import ExportedSelector
-from selector.strategies.named import DPP_OVER, SEEDED_METHODS, build_selector
+from selector.strategies.named import DPP_OVER, SEEDED_METHODS, UPPER_BOUNDS, build_selector
 from selector.strategies.retriever import RetrieverSelector
 from selector.types import Example
 from selector.workspace import Workspace
@@ -335,7 +335,7 @@ def _method(workspace: Workspace, spec: str, plan: ComparisonPlan, progress: Pro
         return Pipeline(selector(seed) if seeded else built, engine, orderer=orderer)
 
     shown = _short(name) + (plus + orderer_name if plus else "")
-    return Method(shown, build, seeded=seeded, orderer=orderer_name)
+    return Method(shown, build, seeded=seeded, orderer=orderer_name, upper_bound=name in UPPER_BOUNDS)
 
 
 def _reference(workspace: Workspace, name: str, plan: ComparisonPlan) -> Reference:

@@ -51,7 +51,7 @@ def compare(
 ) -> None:
     """Compare methods on the same test queries, with paired intervals, costs and a report."""
     from policies.stages import ComparisonPlan, compare_methods
-    from selector.evaluation.results import result_table
+    from selector.evaluation.results import result_table, shown_verdict
 
     plan = ComparisonPlan(
         methods=tuple(name.strip() for name in methods.split(",") if name.strip()),
@@ -73,4 +73,5 @@ def compare(
         return
     console = Console()
     console.print(result_table(outcome.comparison))
+    console.print(shown_verdict(outcome.comparison), highlight=False, markup=False)
     console.print(f"report: {outcome.report}\nresults: {outcome.results_file}", highlight=False, soft_wrap=True)

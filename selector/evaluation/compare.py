@@ -14,6 +14,7 @@ import numpy as np
 
 from selector.errors import TooFewExamplesError, UnknownLabelError, UnknownNameError, UsageError
 from selector.evaluation.statistics import Interval, PairedDifference, Values, bootstrap_interval, paired_bootstrap
+from selector.evaluation.verdict import Contender, Cost, Verdict, verdict_of
 from selector.inference.engine import InferenceEngine
 from selector.inference.free_text import exact_match
 from selector.lm.base import Usage
@@ -31,12 +32,14 @@ class Method:
         build: Seed to pipeline.
         seeded: Whether the seed changes what it chooses; else it runs once.
         orderer: The name of its orderer.
+        upper_bound: Whether it knows what no method can know, as the oracle does; no verdict recommends it.
     """
 
     name: str
     build: Callable[[int], Pipeline]
     seeded: bool = False
     orderer: str = "given"
+    upper_bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ class Summary:
         method: Its name.
         uses_lm: Whether it asks the language model.
         accuracy: Mean and interval over queries, seeds averaged per query.
-        versus: The paired difference from the baseline; None for the baseline.
+        versus: The paired difference from the baseline, its p-value corrected for the number of methods (Holm, 1979);
+            None for the baseline. That of an upper bound is not corrected, for it is no contender.
         tokens: Mean tokens of one run, without sharing or cache.
         seconds: Mean seconds of one run.
     """
@@ -136,12 +140,14 @@ class Comparison:
         summary: One entry for each method, best first.
         baseline: The method that the others are compared with.
         shots: Demonstrations in each prompt.
+        verdict: Which method to use; None where nothing was compared.
     """
 
     rows: tuple[Row, ...]
     summary: tuple[Summary, ...]
     baseline: str
     shots: int
+    verdict: Verdict | None = None
 
 
 def compare(
@@ -176,7 +182,12 @@ def compare(
         TooFewExamplesError: When there are no queries, or too few demonstrations for one.
         UnknownLabelError: When a query has no label or one that cannot be answered.
     """
+    bounds = {method.name for method in methods if method.upper_bound}
     _check_names([*(method.name for method in methods), *(reference.name for reference in references)], baseline)
+    if baseline in bounds:
+        raise UsageError(
+            f"the baseline is {baseline}, an upper bound", expected="a method", remedy="Choose another baseline."
+        )
     _check_seeds(seeds)
     _check_queries(engine, queries)
     rows = []
@@ -189,7 +200,13 @@ def compare(
             rows.append(_refer(queries, reference, shots=shots, free_text=engine.template.free_text))
             advance(len(queries))
     lm_free = {reference.name for reference in references}
-    return Comparison(tuple(rows), _summaries(rows, baseline, lm_free), baseline, shots)
+    values = {name: _per_query(rows, name) for name in dict.fromkeys(row.method for row in rows)}
+    contenders = [
+        Contender(name, own, Cost(answering=_tokens(rows, name)), upper_bound=name in bounds)
+        for name, own in values.items()
+    ]
+    verdict = verdict_of(contenders, baseline=baseline)
+    return Comparison(tuple(rows), _summaries(rows, values, verdict, lm_free), baseline, shots, verdict)
 
 
 def _check_names(names: Sequence[str], baseline: str) -> None:
@@ -251,22 +268,29 @@ def _refer(queries: Sequence[Example], reference: Reference, *, shots: int, free
     return Row(reference.name, "none", shots, 0, outcomes, Usage(), time.monotonic() - start)
 
 
-def _summaries(rows: Sequence[Row], baseline: str, lm_free: set[str]) -> tuple[Summary, ...]:
-    values = {name: _per_query(rows, name) for name in dict.fromkeys(row.method for row in rows)}
+def _summaries(
+    rows: Sequence[Row], values: Mapping[str, Values], verdict: Verdict, lm_free: set[str]
+) -> tuple[Summary, ...]:
+    differences = {standing.method: standing.versus_baseline for standing in verdict.standings}
     summaries = []
     for name, own in values.items():
-        mine = [row for row in rows if row.method == name]
+        bound = name not in differences
         summaries.append(
             Summary(
                 method=name,
                 uses_lm=name not in lm_free,
                 accuracy=bootstrap_interval(own),
-                versus=None if name == baseline else paired_bootstrap(own, values[baseline]),
-                tokens=float(np.mean([row.usage.tokens for row in mine])),
-                seconds=float(np.mean([row.seconds for row in mine])),
+                versus=paired_bootstrap(own, values[verdict.baseline]) if bound else differences[name],
+                tokens=_tokens(rows, name),
+                seconds=float(np.mean([row.seconds for row in rows if row.method == name])),
             )
         )
     return tuple(sorted(summaries, key=lambda entry: -entry.accuracy.estimate))
+
+
+def _tokens(rows: Sequence[Row], method: str) -> float:
+    """Mean tokens of one run."""
+    return float(np.mean([row.usage.tokens for row in rows if row.method == method]))
 
 
 def _per_query(rows: Sequence[Row], method: str) -> Values:

@@ -14,7 +14,7 @@ from typing import Any
 from selector.data.pool import Pool
 from selector.evaluation.charts import accuracy_chart, cost_chart
 from selector.evaluation.compare import Comparison, QueryOutcome, Row, Summary
-from selector.evaluation.results import shown_difference, shown_p, write_whole
+from selector.evaluation.results import shown_difference, shown_p, shown_verdict, write_whole
 from selector.prompting.embedding_text import input_text
 from selector.types import Example
 
@@ -52,7 +52,7 @@ def write_report(
     }
     page = PAGE.substitute(
         title=escape(f"{context.get('task', 'comparison')}: demonstration selectors compared"),
-        verdict=escape(verdict(comparison)),
+        verdict=escape(shown_verdict(comparison)),
         facts="".join(
             f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if value
         ),
@@ -64,25 +64,6 @@ def write_report(
         samples="".join(_samples(comparison, pool, queries)),
     )
     return write_whole(path, page)
-
-
-def verdict(comparison: Comparison) -> str:
-    """Says in one sentence what the comparison shows.
-
-    Args:
-        comparison: The comparison.
-
-    Returns:
-        Which methods are better than the baseline beyond chance, or that none is.
-    """
-    better = [
-        f"{entry.method} {shown_difference(entry.versus)}"
-        for entry in comparison.summary
-        if entry.versus is not None and entry.versus.low > 0
-    ]
-    if better:
-        return f"Better than {comparison.baseline}, points of accuracy with 95 % interval: {'; '.join(better)}."
-    return f"No method is better than {comparison.baseline} beyond chance on these queries."
 
 
 def spread(count: int, wanted: int) -> list[int]:

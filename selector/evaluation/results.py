@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from selector.data.paths import full_disk_named
 from selector.evaluation.compare import Comparison, Summary
 from selector.evaluation.statistics import PairedDifference
+from selector.evaluation.verdict import Verdict
 from selector.version import __version__
 
 if TYPE_CHECKING:
@@ -52,6 +53,21 @@ def results_of(comparison: Comparison, *, context: Mapping[str, Any]) -> dict[st
             for row in comparison.rows
         ],
         "summary": [_summary(entry) for entry in comparison.summary],
+        "verdict": _verdict(comparison.verdict),
+    }
+
+
+def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    return {
+        "sentence": verdict.sentence,
+        "recommended": verdict.recommended,
+        "best": verdict.best,
+        "not_significantly_worse": list(verdict.not_worse),
+        "upper_bounds": list(verdict.upper_bounds),
+        "queries": verdict.queries,
+        "alpha": verdict.alpha,
     }
 
 
@@ -128,6 +144,18 @@ def _per_query(comparison: Comparison) -> str:
             cells = (row.method, row.orderer, row.shots, row.seed, outcome.uid, outcome.gold, outcome.predicted)
             writer.writerow((*cells, int(outcome.correct), shown, probabilities))
     return buffer.getvalue()
+
+
+def shown_verdict(comparison: Comparison) -> str:
+    """Writes the verdict for people.
+
+    Args:
+        comparison: The comparison.
+
+    Returns:
+        One sentence; empty where nothing was compared.
+    """
+    return "" if comparison.verdict is None else f"Verdict: {comparison.verdict.sentence}."
 
 
 def shown_difference(versus: PairedDifference) -> str:

@@ -108,6 +108,7 @@ DEV_METHODS: Final[Builders] = MappingProxyType(
 BUILDERS: Final[Builders] = MappingProxyType({**TEXT_METHODS, **EMBEDDING_METHODS, **LM_METHODS, **DEV_METHODS})
 METHODS: Final = tuple(BUILDERS)
 SEEDED_METHODS: Final = ("random", "balanced", "dpp-sample", "kmeans", "mdl", "best-of-k", "greedy", "influence")
+UPPER_BOUNDS: Final = ("oracle",)  # read the gold labels of the queries that they choose for
 DPP_OVER: Final = "dpp:"  # and the folder of a retriever
 FIXED: Final = "fixed:"  # and uids of the pool in prompt order
 BETWEEN_UIDS: Final = re.compile(r"\s*[,;]\s*")  # a semicolon where lists of methods are cut at commas

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,3 +170,18 @@ def test_wrong_requests_are_refused_before_any_work(engine, queries) -> None:
         with pytest.raises(UnknownLabelError):
             compare(engine, [Example("q", {"text": "so so"}, label)], methods=methods, shots=1, baseline="random")
     assert engine.lm.usage.calls == 0
+
+
+def test_the_verdict_is_about_contenders_and_its_p_values_stand_in_the_summary(engine, queries) -> None:
+    """Guards an upper bound that is recommended, and a table whose p-values say other than the verdict."""
+    methods = [_zero(engine), _random(engine), replace(_random(engine, "oracle"), upper_bound=True)]
+    comparison = compare(engine, queries, methods=methods, shots=2, baseline="zero")
+    assert comparison.verdict is not None
+    assert comparison.verdict.upper_bounds == ("oracle",)
+    assert {own.method for own in comparison.verdict.standings} == {"random", "zero"}
+    by_name = {entry.method: entry for entry in comparison.summary}
+    standing = next(own for own in comparison.verdict.standings if own.method == "random")
+    assert by_name["random"].versus == standing.versus_baseline
+    assert by_name["oracle"].versus is not None
+    with pytest.raises(UsageError, match="upper bound"):
+        compare(engine, queries, methods=methods, shots=2, baseline="oracle")

@@ -30,6 +30,7 @@ def test_results_have_the_promised_keys(comparison: Comparison, tmp_path: Path) 
     by_name = {entry["method"]: entry for entry in content["summary"]}
     assert by_name["zero"]["vs_baseline"] is None
     assert set(by_name["random"]["vs_baseline"]) == {"delta", "ci95", "p"}
+    assert content["verdict"]["sentence"]
     low, high = by_name["random"]["ci95"]
     assert low <= by_name["random"]["mean"] <= high
 
