@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,10 +21,10 @@ from envs.demonstrations import query_problem
 from envs.dynamics import DecisionProblem
 from policies.export import export_policy
 from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.runs import METRICS_FILE
 from policies.stages import provenance_of_policy
 from selector.progress import RichProgress
 from selector.strategies.exported import load_policy
-from selector.strategies.retriever import RetrieverSelector
 from selector.types import Example
 
 TASKS: Final = ("trec6", "sst2", "agnews", "subj", "cr", "emotion")
@@ -75,10 +74,6 @@ def training(variant: str, seed: int) -> PolicyTrainingConfig:
 class PolicyStudy(Study):
     """One task with one seed; see `Study`."""
 
-    def __init__(self, name: str, seed: int, *, limit: int | None, work: Path, out: Path) -> None:
-        super().__init__(name, seed, limit=limit, work=work, out=out)
-        self.retriever = self.work / "epr"
-
     def run_variant(self, variant: str) -> None:
         """Trains, exports and answers what is not done yet.
 
@@ -97,11 +92,6 @@ class PolicyStudy(Study):
 
         self._answer(variant, answer)
 
-    @cached_property
-    def nearest(self) -> RetrieverSelector:
-        """The retriever over the pool."""
-        return RetrieverSelector.load(self.retriever, self.workspace.task.pool)
-
     def _learn(self, variant: str, folder: Path) -> None:
         config, dev = training(variant, self.seed), self.workspace.task.dev
         rewarded = 3 * len(dev) // 4
@@ -110,16 +100,16 @@ class PolicyStudy(Study):
             self._problem(dev[rewarded:], config),
             out=folder / "run",
             config=config,
-            provenance=provenance_of_policy(self.workspace, self.nearest, self.retriever),
+            provenance=provenance_of_policy(self.workspace, self._retriever, self.work / "epr"),
             progress=RichProgress(),
         )
-        lines = (folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (folder / "run" / METRICS_FILE).read_text(encoding="utf-8").splitlines()
         self.result["metrics"][variant] = [json.loads(line) for line in lines]
 
     def _problem(self, queries: Sequence[Example], config: PolicyTrainingConfig) -> DecisionProblem:
         rules = config.decision()
         return query_problem(
-            self.workspace.engine, queries, self.nearest, rules, reward=config.reward, at_least=config.shots
+            self.workspace.engine, queries, self._retriever, rules, reward=config.reward, at_least=config.shots
         )
 
 

@@ -14,9 +14,8 @@ from selector.errors import ServerCapabilityError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import gives_exact_scores
 from selector.progress import SILENT, Progress
-from selector.strategies.dense import NearestSelector, nearest_shortlists
-from selector.strategies.judging import Numbers, ask_options
-from selector.strategies.ranking import best_candidates_last
+from selector.strategies.dense import NearestSelector
+from selector.strategies.judging import Numbers, best_tried_alone
 from selector.types import Query, Selection
 
 
@@ -83,15 +82,8 @@ class ConESelector:
         """Picks k for each query; see `Selector.select`."""
         if not k:
             return [Selection((), ()) for _ in queries]
-        shortlists = nearest_shortlists(self._nearest, queries, k, size=self._shortlist)
-        candidates = [near.indices[::-1] for near in shortlists]
         with self._progress.track("conditional entropy", len(queries)) as advance:
-            scores = ask_options(
-                queries, [[Selection.of(one) for one in own] for own in candidates], self._asked, advance=advance
-            )
-        return [
-            best_candidates_last(own, np.round(values, 9), k) for own, values in zip(candidates, scores, strict=True)
-        ]
+            return best_tried_alone(self._nearest, queries, k, size=self._shortlist, ask=self._asked, advance=advance)
 
     def _asked(self, queries: Sequence[Query], selections: Sequence[Selection]) -> Numbers:
         return query_logprobs(self._engine, queries, selections)

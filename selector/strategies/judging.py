@@ -15,6 +15,8 @@ import numpy.typing as npt
 from selector.errors import TooFewExamplesError
 from selector.inference.calibration import batch_calibrated, log_softmax
 from selector.inference.engine import CHUNK, InferenceEngine
+from selector.strategies.dense import NearestSelector, nearest_shortlists
+from selector.strategies.ranking import best_candidates_last
 from selector.types import Example, Query, Selection
 
 SETS_PER_CALL: Final = 8  # enough to share what sets have in common, few enough to show progress
@@ -53,6 +55,37 @@ def ask_options(
         answers += np.split(values, np.cumsum([len(sets) for sets in own])[:-1])
         advance(len(own))
     return answers
+
+
+def best_tried_alone(
+    nearest: NearestSelector,
+    queries: Sequence[Query],
+    k: int,
+    *,
+    size: int,
+    ask: Callable[[Sequence[Query], Sequence[Selection]], Numbers],
+    advance: Callable[[int], None] = _unheard,
+) -> list[Selection]:
+    """Tries each of a query's nearest as its only demonstration and picks those that score highest.
+
+    Args:
+        nearest: Finds the nearest.
+        queries: N queries.
+        k: Demonstrations for each query, 1 or more.
+        size: How many of the nearest are tried, or k when that is more.
+        ask: Pairs of query and selection to one score for each pair, nats.
+        advance: Called with the number of queries just asked about.
+
+    Returns:
+        N selections, the best last, with their scores.
+
+    Raises:
+        TooFewExamplesError: When fewer than k are left for a query.
+    """
+    candidates = [near.indices[::-1] for near in nearest_shortlists(nearest, queries, k, size=size)]
+    options = [[Selection.of(candidate) for candidate in own] for own in candidates]
+    scores = ask_options(queries, options, ask, advance=advance)
+    return [best_candidates_last(own, np.round(values, 9), k) for own, values in zip(candidates, scores, strict=True)]
 
 
 class SetJudge:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from selector.errors import InvalidExampleError
 from selector.inference.engine import InferenceEngine
 from selector.progress import SILENT, Progress
-from selector.strategies.dense import NearestSelector, nearest_shortlists
-from selector.strategies.judging import ask_options
-from selector.strategies.ranking import best_candidates_last
+from selector.strategies.dense import NearestSelector
+from selector.strategies.judging import best_tried_alone
 from selector.types import Query, Selection
 
 
@@ -67,11 +64,7 @@ class OracleSelector:
             )
         if not k:
             return [Selection((), ()) for _ in queries]
-        shortlists = nearest_shortlists(self._nearest, queries, k, size=self._shortlist)
-        candidates = [near.indices[::-1] for near in shortlists]
-        options = [[Selection.of(candidate) for candidate in own] for own in candidates]
         with self._progress.track("oracle (upper bound)", len(queries)) as advance:
-            scores = ask_options(queries, options, self._engine.gold_logprobs, advance=advance)
-        return [
-            best_candidates_last(own, np.round(values, 9), k) for own, values in zip(candidates, scores, strict=True)
-        ]
+            return best_tried_alone(
+                self._nearest, queries, k, size=self._shortlist, ask=self._engine.gold_logprobs, advance=advance
+            )

@@ -37,7 +37,7 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(policy_study, "train_policy", train)
     monkeypatch.setattr(policy_study, "provenance_of_policy", lambda *_: None)
-    monkeypatch.setattr(PolicyStudy, "nearest", None)
+    monkeypatch.setattr(PolicyStudy, "_retriever", None)
     monkeypatch.setattr(PolicyStudy, "_problem", lambda _, queries, config: tuple(query.uid for query in queries))
     monkeypatch.setattr(policy_study, "export_policy", lambda _, artifact: artifact.mkdir())
     monkeypatch.setattr(policy_study, "load_policy", lambda *_, **__: None)
