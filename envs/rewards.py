@@ -188,5 +188,7 @@ class EngineScorer:
             return (logprobs if self._kind == "logprob" else np.exp(logprobs)), None
         answers = self._engine.predict(asked, selections)
         pairs = zip(answers, asked, strict=True)
-        right = np.array([float(self._engine.is_right(answer.label, str(query.label))) for answer, query in pairs])
+        right = np.array(
+            [float(self._engine.is_right(answer.label, str(query.label), query.aliases)) for answer, query in pairs]
+        )
         return right, right

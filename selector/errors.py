@@ -115,6 +115,22 @@ class UnknownNameError(UsageError):
         self.known = tuple(known)
 
 
+class OwnChoicesError(UsageError):
+    """Something needs labels that mean the same for every query, and every query has choices of its own.
+
+    Args:
+        what: What needs such labels ("the reference label-vote").
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} is asked for, and every query has choices of its own",
+            expected="a task whose labels are the same for all queries",
+            remedy="Leave it out, or choose what needs only scores, answers or gold log-probabilities.",
+        )
+        self.what = what
+
+
 class TemplateError(UsageError):
     """A prompt template lacks its label or names a field that the examples do not have."""
 

@@ -21,12 +21,18 @@ class Example:
     Attributes:
         uid: Identifies the row within its data set; not empty.
         fields: Field name to raw text; at least one field.
-        label: The gold label by name, or None when it is not known.
+        label: The gold label by name, or None when it is not known. Where there are choices it is the text of one.
+        choices: The texts to choose from, where every row has choices of its own; else empty.
+        aliases: Other texts that are as right as the label, where answers are free text.
+        rationale: The steps that lead to the label; shown in demonstrations only, and only where the template asks.
     """
 
     uid: str
     fields: Mapping[str, str]
     label: str | None = None
+    choices: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    rationale: str | None = None
 
     def __post_init__(self) -> None:
         if not self.uid:
@@ -42,7 +48,7 @@ class Example:
 
 
 Query: TypeAlias = Example
-"""A query is an example whose label is asked for; the label, where present, is never shown to the language model."""
+"""A query is an example whose label is asked for; its label, aliases and rationale are never shown to a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +95,16 @@ class Prediction:
     """The answer to one query.
 
     Attributes:
-        label: The predicted label, the one of the highest score; where targets are free text, the text.
+        label: The predicted label, the one of the highest score; where targets are free text, the answer read from it.
         scores: Label to score, nats after calibration; higher is better. Empty where targets are free text.
         selection: The demonstrations that were really shown, after the window budget.
+        text: What was written, where targets are free text; else empty.
     """
 
     label: str
     scores: Mapping[str, float]
     selection: Selection
+    text: str = ""
 
     @property
     def probabilities(self) -> dict[str, float]:

@@ -41,15 +41,17 @@ class Workspace:
         use_store: bool = True,
         engine: str = "",
         ray_address: str = "",
+        data_dir: Path | None = None,
         progress: Progress = SILENT,
     ) -> Workspace:
-        """Opens a task by the path of its TASK.toml or by its bundled name.
+        """Opens a task by the path of its TASK.toml or by the name of a preset.
 
         Args:
             task: The path or name.
             use_store: Whether scores are read from and written to the persistent score store.
             engine: "local" or "ray"; empty takes what the task says.
             ray_address: The Ray cluster; empty takes what the task says.
+            data_dir: The folder of the data sets that presets read; see `Task.load`.
             progress: Shows how far a call of a language model on a cluster is.
 
         Returns:
@@ -58,7 +60,7 @@ class Workspace:
         Raises:
             TaskFileError: When the task file is missing or wrong.
         """
-        loaded = Task.load(task)
+        loaded = Task.load(task, data_dir=data_dir)
         lm = replace(loaded.lm, engine=engine or loaded.lm.engine, ray_address=ray_address or loaded.lm.ray_address)
         return cls(replace(loaded, lm=lm), use_store=use_store, progress=progress)
 

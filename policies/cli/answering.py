@@ -121,6 +121,7 @@ def predict(
                     "uid": query.uid,
                     "label": prediction.label,
                     "probabilities": prediction.probabilities,
+                    **({"text": prediction.text} if prediction.text else {}),
                     "demonstrations": [workspace.task.pool[index].uid for index in prediction.selection.indices],
                 }
                 for query, prediction in zip(asked, predictions, strict=True)
@@ -129,5 +130,7 @@ def predict(
         return
     console = Console()
     for query, prediction in zip(asked, predictions, strict=True):
-        share = prediction.probabilities[prediction.label]
-        console.print(f"[bold]{prediction.label}[/] [dim]{share:.2f}[/]  {escape(input_text(query))}", highlight=False)
+        # A written answer has no probability.
+        share = f"{prediction.probabilities[prediction.label]:.2f}" if prediction.scores else ""
+        answer = f"[bold]{escape(prediction.label)}[/] [dim]{share}[/]"
+        console.print(f"{answer}  {escape(input_text(query))}", highlight=False)

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from selector.data.paths import DATA_VARIABLE
 from selector.errors import DiskFullError, ShotsmithError
 from selector.version import __version__
 
@@ -78,13 +80,33 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+@contextmanager
+def _data_folder_named(folder: Path) -> Iterator[None]:
+    """Sets the variable that every command, and every process that one starts, reads."""
+    before = os.environ.get(DATA_VARIABLE)
+    os.environ[DATA_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(DATA_VARIABLE)
+        if before is not None:
+            os.environ[DATA_VARIABLE] = before
+
+
 @app.callback()
 def shotsmith(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", help=f"The folder of the data sets that presets read; else {DATA_VARIABLE}."),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:
     """Holds the options that stand before every command."""
+    if data_dir is not None:
+        context.with_resource(_data_folder_named(data_dir.absolute()))
 
 
 def main() -> None:

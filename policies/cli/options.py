@@ -18,7 +18,7 @@ from selector.progress import SILENT, Progress, RichProgress
 from selector.types import Example
 
 TaskOption = Annotated[
-    str, typer.Option("--task", help="A TASK.toml, or the name of a bundled task (rotten-tomatoes).")
+    str, typer.Option("--task", help="A TASK.toml, or the name of a preset; see `shotsmith tasks`.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="The folder for the results; made when missing.")]
 ShotsOption = Annotated[int, typer.Option("--shots", min=0, help="Demonstrations in each prompt.")]
@@ -84,7 +84,7 @@ def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> l
 
     Args:
         task: Whose input fields a query must have.
-        texts: "field=value" pairs of one query.
+        texts: "field=value" pairs of one query; where queries have choices, one pair for each choice.
         queries: A file of queries; a label column is used as gold label where the file has one.
 
     Returns:
@@ -100,12 +100,16 @@ def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> l
             remedy="Pass --text field=value for one query, or --queries FILE for many.",
         )
     if queries is not None:
-        return load_examples(queries, inputs=task.template.input_fields, label=None, split="query")
+        return load_examples(
+            queries, inputs=task.template.input_fields, label=None, split="query", choices=task.choice_columns
+        )
     pairs = [text.partition("=") for text in texts or ()]
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise UsageError(
             f"--text {wrong[0]!r} has no equals sign", expected="field=value", remedy=f"Write --text {wrong[0]}=..."
         )
-    query = Example("query-0", {name: value for name, _, value in pairs})
+    fields = {name: value for name, _, value in pairs if name not in task.choice_columns}
+    choices = tuple(value for name, _, value in pairs if name in task.choice_columns)
+    query = Example("query-0", fields, choices=choices)
     task.template.check(query)
     return [query]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,42 @@ Row = tuple[str, Mapping[str, Any]]
 """Where a row stands ("train.jsonl line 3") and its columns."""
 
 
+@dataclass(frozen=True)
+class _Columns:
+    inputs: Sequence[str]
+    label: str | None
+    uid: str | None
+    choices: Sequence[str]
+    rationale: str | None
+
+    @property
+    def wanted(self) -> list[str]:
+        named = [name for name in (self.label, self.uid, self.rationale) if name]
+        return [*self.inputs, *self.choices, *named]
+
+
 def load_examples(
-    path: Path, *, inputs: Sequence[str], label: str | None, split: str, uid: str | None = None
+    path: Path,
+    *,
+    inputs: Sequence[str],
+    label: str | None,
+    split: str,
+    uid: str | None = None,
+    choices: Sequence[str] = (),
+    rationale: str | None = None,
 ) -> list[Example]:
     """Reads a local file.
 
     Args:
         path: A .jsonl, .csv or .parquet file.
         inputs: The columns that become input fields.
-        label: The column that becomes the label, or None for rows without label.
+        label: The column that becomes the label, or None for rows without label. Where it holds a list of texts, the
+            first is the label and the others are its aliases.
         split: Starts the uid of every row that has none of its own ("train-0").
         uid: The column that identifies a row, or None.
+        choices: The columns that become the row's choices, each of them a text or a list of texts. The label is then
+            one of these texts, or the place of one as a number, from 0.
+        rationale: The column that becomes the rationale, or None.
 
     Returns:
         The examples, in the order of the file.
@@ -47,7 +73,8 @@ def load_examples(
     if not path.is_file():
         raise DataFileError(f"there is no file {path}", expected="a data file", remedy="Check the path.")
     try:
-        return _examples(reader(path), source=str(path), inputs=inputs, label=label, split=split, uid=uid)
+        columns = _Columns(inputs, label, uid, choices, rationale)
+        return _examples(reader(path), columns, source=str(path), split=split)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataFileError(
             f"{path} cannot be decoded ({error})", expected="UTF-8 text", remedy="Convert the file to UTF-8."
@@ -55,7 +82,15 @@ def load_examples(
 
 
 def load_hub_examples(
-    name: str, *, hub_split: str, inputs: Sequence[str], label: str | None, split: str, uid: str | None = None
+    name: str,
+    *,
+    hub_split: str,
+    inputs: Sequence[str],
+    label: str | None,
+    split: str,
+    uid: str | None = None,
+    choices: Sequence[str] = (),
+    rationale: str | None = None,
 ) -> list[Example]:
     """Reads a split of a Hugging Face hub data set; class numbers become class names.
 
@@ -66,6 +101,8 @@ def load_hub_examples(
         label: The column that becomes the label, or None.
         split: Starts the uid of every row that has none of its own.
         uid: The column that identifies a row, or None.
+        choices: The columns that become the row's choices; see `load_examples`.
+        rationale: The column that becomes the rationale, or None.
 
     Returns:
         The examples.
@@ -85,33 +122,69 @@ def load_hub_examples(
             remedy="Check the name, or download the rows and name a local file.",
         ) from error
     feature = rows.features.get(label) if label else None
-    names = getattr(feature, "names", None)
+    # Where rows have choices, the number of a class is the place of a choice.
+    names = None if choices else getattr(feature, "names", None)
 
     def named(row: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**row, label: names[row[label]]} if names and label and isinstance(row[label], int) else row
 
     located = ((f"{name} {hub_split} row {number}", named(row)) for number, row in enumerate(rows))
-    return _examples(located, source=name, inputs=inputs, label=label, split=split, uid=uid)
+    return _examples(located, _Columns(inputs, label, uid, choices, rationale), source=name, split=split)
 
 
-def _examples(
-    rows: Iterable[Row], *, source: str, inputs: Sequence[str], label: str | None, split: str, uid: str | None
-) -> list[Example]:
+def _examples(rows: Iterable[Row], columns: _Columns, *, source: str, split: str) -> list[Example]:
     examples = []
     for number, (where, row) in enumerate(rows):
-        wanted = [*inputs, *([label] if label else []), *([uid] if uid else [])]
-        if missing := [column for column in wanted if column not in row]:
+        if missing := [column for column in columns.wanted if column not in row]:
             raise InvalidExampleError(
                 f"{where} has the columns {sorted(map(str, row))} and lacks {missing}",
-                expected=f"the columns {wanted}",
+                expected=f"the columns {columns.wanted}",
                 remedy="Correct the row or [fields] in the task file.",
             )
-        fields = {column: _text(row[column], where, column) for column in inputs}
-        identity = _text(row[uid], where, uid) if uid else f"{split}-{number}"
-        examples.append(Example(identity, fields, _text(row[label], where, label) if label else None))
+        uid, rationale = columns.uid, columns.rationale
+        choices = tuple(text for column in columns.choices for text in _texts(row[column], where, column))
+        label, aliases = _label(row, where, columns.label, choices)
+        examples.append(
+            Example(
+                _text(row[uid], where, uid) if uid else f"{split}-{number}",
+                {column: _text(row[column], where, column) for column in columns.inputs},
+                label,
+                choices,
+                aliases,
+                _text(row[rationale], where, rationale) if rationale else None,
+            )
+        )
     if not examples:
         raise DataFileError(f"{source} holds no rows", expected="at least one row", remedy="Check the file.")
     return examples
+
+
+def _label(
+    row: Mapping[str, Any], where: str, column: str | None, choices: Sequence[str]
+) -> tuple[str | None, tuple[str, ...]]:
+    """The label of a row and its aliases."""
+    if column is None:
+        return None, ()
+    value = row[column]
+    if not choices:
+        label, *aliases = _texts(value, where, column)
+        return label, tuple(text for text in dict.fromkeys(aliases) if text != label)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
+        return choices[value], ()
+    if value in choices:
+        return str(value), ()
+    raise InvalidExampleError(
+        f"{where}, column {column!r}, holds {value!r}, and the choices are {list(choices)}",
+        expected=f"one of these texts, or a number from 0 to {len(choices) - 1}",
+        remedy="Correct the row or [fields] in the task file.",
+    )
+
+
+def _texts(value: Any, where: str, column: str) -> list[str]:
+    """The texts of a cell that holds a list; else the text that it holds."""
+    if isinstance(value, list) and value:
+        return [_text(item, where, column) for item in value]
+    return [_text(value, where, column)]
 
 
 def _text(value: Any, where: str, column: str) -> str:

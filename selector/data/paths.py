@@ -1,4 +1,4 @@
-"""Where shotsmith keeps what can be made again, and what a full disk is called.
+"""Where shotsmith keeps what can be made again, where the user keeps data sets, and what a full disk is called.
 
 Converted models and scores stand in the cache folder; nothing there is ever the only copy.
 """
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from selector.errors import DiskFullError, UsageError
 
 VARIABLE = "SHOTSMITH_CACHE"
+DATA_VARIABLE = "SHOTSMITH_DATA"
 LIMIT_VARIABLE = "SHOTSMITH_STORE_MIB"
 STORE_MIB = 4096  # some 35 million scores
 
@@ -29,6 +30,16 @@ def cache_folder() -> Path:
     """
     chosen = os.environ.get(VARIABLE)
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("shotsmith")
+
+
+def data_folder() -> Path | None:
+    """Finds the folder of data sets that tasks name with "data:".
+
+    Returns:
+        The folder named by the environment variable SHOTSMITH_DATA; None where it is not set.
+    """
+    chosen = os.environ.get(DATA_VARIABLE)
+    return Path(chosen).expanduser() if chosen else None
 
 
 def score_store_path() -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import overload
 
-from selector.errors import EmptyPoolError, InvalidExampleError
+from selector.errors import EmptyPoolError, InvalidExampleError, OwnChoicesError
 from selector.types import Example
 
 _NOT_WORDS = re.compile(r"[\W_]+")
@@ -88,7 +88,7 @@ class Pool(Sequence[Example]):
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of the pool's canonical JSON, hexadecimal."""
-        rows = [[example.uid, dict(example.fields), example.label] for example in self._examples]
+        rows = [_canonical(example) for example in self._examples]
         canonical = json.dumps(rows, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -107,6 +107,18 @@ class Pool(Sequence[Example]):
             found.add(same_uid)
         return frozenset(found)
 
+    def require_shared_labels(self, what: str) -> None:
+        """Makes sure that a label means the same for every member.
+
+        Args:
+            what: What needs it, for the error ("the reference label-vote").
+
+        Raises:
+            OwnChoicesError: When members have choices of their own.
+        """
+        if any(example.choices for example in self._examples):
+            raise OwnChoicesError(what)
+
     def subset(self, positions: Sequence[int]) -> Pool:
         """Makes a smaller pool.
 
@@ -117,3 +129,10 @@ class Pool(Sequence[Example]):
             The new pool.
         """
         return Pool(self._examples[position] for position in positions)
+
+
+def _canonical(example: Example) -> list[object]:
+    """What tells an example from others; what it does not have is left out, so that old fingerprints stay valid."""
+    rare = {"choices": example.choices, "aliases": example.aliases, "rationale": example.rationale}
+    present = {name: value for name, value in rare.items() if value}
+    return [example.uid, dict(example.fields), example.label, *([present] if present else [])]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +15,21 @@ from typing import Any
 
 from selector.data.bundled import load_bundled
 from selector.data.loading import load_examples, load_hub_examples
+from selector.data.paths import DATA_VARIABLE, data_folder
 from selector.data.pool import Pool
 from selector.data.splits import LeakReport, SplitSizes, split
 from selector.data.task_file import read_task_file
 from selector.errors import TaskFileError, TemplateError, UnknownLabelError
+from selector.inference.answers import answer_rule
 from selector.inference.calibration import check_calibration
 from selector.inference.scoring import scoring_function
 from selector.lm.config import LanguageModelConfig
-from selector.prompting.template import PromptTemplate
+from selector.prompting.template import CHOICES, RATIONALE, PromptTemplate
 from selector.retrieval.config import EncoderConfig
 from selector.types import Example
 
 BUNDLED_TASKS = Path(__file__).parent / "tasks"
-BUNDLED_PREFIX, HUB_PREFIX = "bundled:", "hub:"
+BUNDLED_PREFIX, HUB_PREFIX, DATA_PREFIX = "bundled:", "hub:", "data:"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Task:
         lm: Which language model, and how it scores.
         encoder: Which sentence encoder.
         leaks: How many rows were left out to keep the splits apart.
+        choice_columns: The columns of data files that hold a row's choices; empty where labels are shared.
     """
 
     name: str
@@ -55,14 +58,17 @@ class Task:
     lm: LanguageModelConfig
     encoder: EncoderConfig
     leaks: LeakReport
+    choice_columns: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, path: Path | str, *, seed: int | None = None) -> Task:
+    def load(cls, path: Path | str, *, seed: int | None = None, data_dir: Path | None = None) -> Task:
         """Loads a task.
 
         Args:
-            path: A TASK.toml, or the name of a bundled task.
+            path: A TASK.toml, or the name of a preset.
             seed: Draws the splits in place of [data] seed.
+            data_dir: The folder of the data sets that the task names with "data:"; None takes the one that the
+                environment variable SHOTSMITH_DATA names.
 
         Returns:
             The task; the same file and data give the same splits.
@@ -72,13 +78,13 @@ class Task:
             DataFileError: When a data file is.
             TemplateError: When the template names a field that is no input.
             UnknownLabelError: When a label has no verbalizer, or a verbalizer no label in the pool.
-            UnknownNameError: When scoring or calibration is not known.
+            UnknownNameError: When scoring, calibration or the answer rule is not known.
         """
         file = task_path(path)
         document = read_task_file(file)
         if seed is not None:
             document["data"]["seed"] = seed
-        return _task_of(document, file)
+        return _task_of(document, file, data_dir)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -92,7 +98,7 @@ def task_path(name: Path | str) -> Path:
     """Finds a task file.
 
     Args:
-        name: A path, or the name of a bundled task.
+        name: A path, or the name of a preset.
 
     Returns:
         The path of the file.
@@ -108,22 +114,22 @@ def task_path(name: Path | str) -> Path:
     known = ", ".join(sorted(file.stem for file in BUNDLED_TASKS.glob("*.toml")))
     raise TaskFileError(
         f"there is no task file {str(name)!r}",
-        expected=f"a TASK.toml or a bundled task ({known})",
-        remedy="Check the path.",
+        expected=f"a TASK.toml or a preset ({known})",
+        remedy="Check the path; `shotsmith tasks` lists the presets.",
     )
 
 
-def _task_of(document: dict[str, dict[str, Any]], file: Path) -> Task:
+def _task_of(document: dict[str, dict[str, Any]], file: Path, data_dir: Path | None) -> Task:
     data, columns = document["data"], document["fields"]
     lm, encoder = LanguageModelConfig(**document["lm"]), EncoderConfig(**document["encoder"])
     scoring_function(lm.scoring)
     check_calibration(lm.calibration)
 
     def rows(key: str) -> list[Example] | None:
-        return _rows(data[key], key, file, columns) if key in data else None
+        return _rows(located(data[key], file, data_dir), key, file, columns) if key in data else None
 
     train = rows("train") or []
-    template = _template(document, train, columns["inputs"])
+    template = template_of(document, train)
     sizes = {size.name: data.get(f"{size.name}_size") for size in fields(SplitSizes)}
     splits = split(train, rows("test"), rows("dev"), sizes=SplitSizes(**sizes), seed=data.get("seed", 0))
     _check_labels(template, splits.pool, (*splits.reward, *splits.dev, *splits.test))
@@ -137,11 +143,40 @@ def _task_of(document: dict[str, dict[str, Any]], file: Path) -> Task:
         lm=lm,
         encoder=encoder,
         leaks=splits.leaks,
+        choice_columns=tuple(columns.get("choices", ())),
     )
 
 
+def located(source: str, file: Path, data_dir: Path | None) -> str:
+    """Puts the folder of data sets, or of the task file, before what a task file names.
+
+    Args:
+        source: What [data] names.
+        file: The task file.
+        data_dir: The folder of data sets; None takes the one of the environment.
+
+    Returns:
+        A path; what is bundled or on the hub as it is.
+
+    Raises:
+        TaskFileError: When it starts with "data:" and no folder of data sets is named.
+    """
+    if source.startswith((BUNDLED_PREFIX, HUB_PREFIX)):
+        return source
+    if not source.startswith(DATA_PREFIX):
+        return str(file.parent / source)
+    folder = data_dir if data_dir is not None else data_folder()
+    if folder is None:
+        raise TaskFileError(
+            f"the task {file.stem} reads {source} and no folder of data sets is named",
+            expected="the folder that holds " + source.removeprefix(DATA_PREFIX),
+            remedy=f"Set {DATA_VARIABLE}=DIR, or write shotsmith --data-dir DIR before the command.",
+        )
+    return str(folder / source.removeprefix(DATA_PREFIX))
+
+
 def _rows(source: str, key: str, file: Path, columns: dict[str, Any]) -> list[Example]:
-    inputs, label, uid = columns["inputs"], columns["label"], columns.get("uid")
+    inputs = columns["inputs"]
     if source.startswith(BUNDLED_PREFIX):
         examples = load_bundled(source.removeprefix(BUNDLED_PREFIX))
         if list(inputs) != list(examples[0].fields):
@@ -154,16 +189,40 @@ def _rows(source: str, key: str, file: Path, columns: dict[str, Any]) -> list[Ex
     if source.startswith(HUB_PREFIX):
         # "hub:ID" takes the split of the key's name; "hub:ID#SPLIT" names another.
         name, _, hub_split = source.removeprefix(HUB_PREFIX).partition("#")
-        return load_hub_examples(name, hub_split=hub_split or key, inputs=inputs, label=label, split=key, uid=uid)
-    return load_examples(file.parent / source, inputs=inputs, label=label, split=key, uid=uid)
+        return load_hub_examples(name, hub_split=hub_split or key, split=key, **columns)
+    return load_examples(Path(source), split=key, **columns)
 
 
-def _template(document: dict[str, dict[str, Any]], train: Sequence[Example], inputs: Sequence[str]) -> PromptTemplate:
-    free_text = bool(document["prompt"].get("answer_tokens"))
-    found = () if free_text else sorted({example.label for example in train if example.label is not None})
+def template_of(document: Mapping[str, Mapping[str, Any]], train: Sequence[Example]) -> PromptTemplate:
+    """Makes the template of a task file.
+
+    Args:
+        document: From `read_task_file`.
+        train: The training rows, whose labels verbalize themselves where [labels] is empty.
+
+    Returns:
+        The template.
+
+    Raises:
+        TemplateError: When it is wrong, or names a field that is no input.
+        UnknownNameError: When the answer rule is not known.
+    """
+    columns, free_text = document["fields"], bool(document["prompt"].get("answer_tokens"))
+    inputs, multiple_choice = columns["inputs"], "choices" in columns and not free_text
+    shared = not (free_text or multiple_choice)
+    found = sorted({example.label for example in train if example.label is not None}) if shared else ()
     template = PromptTemplate(
-        verbalizers=document["labels"] or {label: f" {label}" for label in found}, **document["prompt"]
+        verbalizers=document["labels"] or {label: f" {label}" for label in found},
+        multiple_choice=multiple_choice,
+        **document["prompt"],
     )
+    answer_rule(template.answer_rule)
+    if taken := [name for name in (CHOICES, RATIONALE) if name in inputs]:
+        raise TemplateError(
+            f"[fields] inputs names {taken}",
+            expected="fields of other names: {choices} and {rationale} have a meaning of their own",
+            remedy="Set [fields] choices or [fields] rationale, or rename the columns.",
+        )
     if unknown := [name for name in template.input_fields if name not in inputs]:
         raise TemplateError(
             f"the template names the fields {unknown}",

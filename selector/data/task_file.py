@@ -17,6 +17,7 @@ from selector.errors import TaskFileError
 TEXT, COUNT, TEXTS, FLAG = "text", "a whole number of 0 or more", "a list of texts", "true or false"
 KEYS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
+        "about": {"kind": TEXT, "description": TEXT},
         "data": {
             "train": TEXT,
             "test": TEXT,
@@ -27,13 +28,15 @@ KEYS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "test_size": COUNT,
             "seed": COUNT,
         },
-        "fields": {"inputs": TEXTS, "label": TEXT, "uid": TEXT},
+        "fields": {"inputs": TEXTS, "label": TEXT, "uid": TEXT, "choices": TEXTS, "rationale": TEXT},
         "prompt": {
             "template": TEXT,
             "separator": TEXT,
             "instruction": TEXT,
             "channel_template": TEXT,
+            "domain_premise": TEXT,
             "answer_tokens": COUNT,
+            "answer_rule": TEXT,
         },
         "labels": {},  # any label, verbalized as a text
         "lm": {

@@ -61,7 +61,7 @@ class QueryOutcome:
 
     Attributes:
         uid: Of the query.
-        gold: Its label.
+        gold: Its label; where another text is as right and was answered, that text.
         predicted: The answer.
         demonstrations: Uids in prompt order, as really shown.
         probabilities: Of every label; empty for references and where targets are free text.
@@ -226,8 +226,8 @@ def _check_queries(engine: InferenceEngine, queries: Sequence[Example]) -> None:
     if not queries:
         raise TooFewExamplesError(available=0, wanted=1, what="test queries")
     for query in queries:
-        if query.label is None or not (engine.template.free_text or query.label in engine.labels):
-            raise UnknownLabelError(str(query.label), known=engine.labels, where="the template")
+        if query.label is None or not (engine.template.free_text or query.label in engine.template.answers_of(query)):
+            raise UnknownLabelError(str(query.label), known=engine.template.answers_of(query), where="the template")
 
 
 def _run(
@@ -250,7 +250,7 @@ def _outcome(engine: InferenceEngine, query: Example, prediction: Prediction) ->
     shown = tuple(engine.pool[index].uid for index in prediction.selection.indices)
     return QueryOutcome(
         query.uid,
-        str(query.label),
+        engine.matched_gold(query, prediction.label),
         prediction.label,
         shown,
         prediction.probabilities,

@@ -108,7 +108,9 @@ def reference_answers(
 
     Raises:
         UnknownNameError: When there is none of that name.
+        OwnChoicesError: When examples have choices of their own: what others chose from says nothing then.
     """
+    pool.require_shared_labels(f"the reference {name}")
     if name == "label-vote":
         return label_vote(pool, encoder, queries, shots)
     if name == "logreg":

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from selector.data.pool import Pool
-from selector.errors import PromptTooLongError, ServerCapabilityError, UnknownLabelError, UsageError
+from selector.errors import OwnChoicesError, PromptTooLongError, ServerCapabilityError, UnknownLabelError, UsageError
+from selector.inference.answers import answer_rule
 from selector.inference.calibration import (
     CONTENT_FREE,
     Scores,
@@ -23,7 +24,6 @@ from selector.inference.calibration import (
     contextually_calibrated,
     log_softmax,
 )
-from selector.inference.free_text import exact_match
 from selector.inference.scoring import Request, scoring_function
 from selector.lm.base import LanguageModel, gives_exact_scores
 from selector.prompting.template import PromptTemplate
@@ -41,14 +41,16 @@ class InferenceEngine:
         lm: The language model.
         template: Turns examples into text.
         pool: What the indices of selections refer to.
-        scoring: "direct", "ppl" or "channel".
+        scoring: "direct", "ppl", "channel", "per-token" or "pmi".
         calibration: "none", "contextual" or "batch".
 
     Raises:
-        UnknownNameError: When scoring or calibration is not known.
+        UnknownNameError: When scoring, calibration or the template's answer rule is not known.
         UnknownLabelError: When a label of the pool has no verbalizer.
         InvalidExampleError: When a member of the pool lacks a field of the template.
         UsageError: When targets are free text and scoring or calibration is not the default.
+        OwnChoicesError: When calibration is over a batch of queries that have choices of their own.
+        TemplateError: When scoring is "pmi" and the template has no premise.
         ServerCapabilityError: When scoring is not direct and the model's scores may be bounds.
     """
 
@@ -68,6 +70,8 @@ class InferenceEngine:
                 expected="direct scoring without calibration",
                 remedy="Correct [lm], or remove [prompt] answer_tokens.",
             )
+        if template.multiple_choice and calibration == "batch":
+            raise OwnChoicesError("batch calibration")
         for example in pool:
             template.check(example)
         self.lm = lm
@@ -75,15 +79,32 @@ class InferenceEngine:
         self.pool = pool
         self.scoring = scoring
         self.calibration = calibration
+        self._rule = answer_rule(template.answer_rule)
         self._function = scoring_function(scoring)
+        self._premise = template.premise if self._function.less_premise else ""
         if scoring != "direct":
             _require_exact(lm, f"{scoring} scoring", 'Set scoring = "direct"')
         self._demonstration_tokens: dict[int, int] = {}
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The L labels, in the order of the columns of every score matrix."""
+        """The L labels, in the order of the columns of every score matrix; none where queries have their own choices.
+
+        Then the columns of a query are its choices, and rows of fewer choices than others end in -inf.
+        """
         return self.template.labels
+
+    def require_shared_labels(self, what: str) -> None:
+        """Makes sure that a column of a score matrix means the same for every query.
+
+        Args:
+            what: What needs it, for the error ("the entropy of predicted labels").
+
+        Raises:
+            OwnChoicesError: When queries have choices of their own.
+        """
+        if self.template.multiple_choice:
+            raise OwnChoicesError(what)
 
     def fit(self, queries: Sequence[Query], selections: Sequence[Selection]) -> list[Selection]:
         """Drops whole demonstrations from the front until every label's request fits the context window.
@@ -108,7 +129,8 @@ class InferenceEngine:
             selections: N selections.
 
         Returns:
-            (N, L) label scores, nats; higher is better.
+            (N, L) label scores, nats; higher is better. Where queries have their own choices, L is the most that one
+            of these has, and the columns that a query lacks are -inf.
 
         Raises:
             PromptTooLongError: When a query does not fit even without demonstrations.
@@ -212,19 +234,20 @@ class InferenceEngine:
         fitted = self.fit(queries, selections)
         if self.template.free_text:
             return self._written(queries, fitted, advance)
-        parts = []
+        rows: list[Scores] = []
         for start in range(0, len(queries), CHUNK):
             chunk = slice(start, start + CHUNK)
-            parts.append(self._score_fitted(queries[chunk], fitted[chunk]))
+            rows += list(self._score_fitted(queries[chunk], fitted[chunk]))
             if advance is not None:
-                advance(len(parts[-1]))
-        scores = np.concatenate(parts)
+                advance(len(queries[chunk]))
         if self.calibration == "batch":
-            scores = batch_calibrated(scores)
-        return [
-            Prediction(self.labels[int(row.argmax())], dict(zip(self.labels, map(float, row), strict=True)), selection)
-            for row, selection in zip(scores, fitted, strict=True)
-        ]
+            rows = list(batch_calibrated(np.stack(rows)))
+        predictions = []
+        for query, row, selection in zip(queries, rows, fitted, strict=True):
+            answers = self.template.answers_of(query)
+            scores = dict(zip(answers, map(float, row[: len(answers)]), strict=True))
+            predictions.append(Prediction(answers[int(row.argmax())], scores, selection))
+        return predictions
 
     def accuracy(self, queries: Sequence[Query], selections: Sequence[Selection]) -> float:
         """Measures how many labelled queries are answered with their gold label.
@@ -240,34 +263,51 @@ class InferenceEngine:
         return float(
             np.mean(
                 [
-                    self.is_right(prediction.label, str(query.label))
+                    self.is_right(prediction.label, str(query.label), query.aliases)
                     for prediction, query in zip(predictions, queries, strict=True)
                 ]
             )
         )
 
-    def is_right(self, answer: str, gold: str) -> bool:
-        """Tells whether an answer counts as the gold one; free texts by `exact_match`.
+    def is_right(self, answer: str, gold: str, aliases: Sequence[str] = ()) -> bool:
+        """Tells whether an answer counts as the gold one; free texts by the template's answer rule.
 
         Args:
-            answer: The answer.
+            answer: The answer, as `predict` gives it.
             gold: The gold label or text.
+            aliases: Other texts that are as right, where targets are free text.
 
         Returns:
             Whether it does.
         """
-        return exact_match(answer, gold) if self.template.free_text else answer == gold
+        if not self.template.free_text:
+            return answer == gold
+        return self._rule.folded(answer) in {self._rule.folded(text) for text in (gold, *aliases)}
+
+    def matched_gold(self, query: Query, answer: str) -> str:
+        """Gives what an answer is to be compared with by those who know neither aliases nor answer rule.
+
+        Args:
+            query: A labelled query.
+            answer: The answer, as `predict` gives it.
+
+        Returns:
+            The answer itself where it is right, else the label.
+        """
+        return answer if self.is_right(answer, str(query.label), query.aliases) else str(query.label)
 
     def _written(
         self, queries: Sequence[Query], fitted: Sequence[Selection], advance: Callable[[int], None] | None
     ) -> list[Prediction]:
         predictions: list[Prediction] = []
         for query, selection in zip(queries, fitted, strict=True):
-            prompt = self.template.prompt([self.pool[index] for index in selection.indices], query)
             (text,) = self.lm.generate(
-                [prompt], max_new_tokens=self.template.answer_tokens, stop=self.template.answer_ends
+                [self._prompt(query, selection)],
+                max_new_tokens=self.template.answer_tokens,
+                stop=self.template.answer_ends,
             )
-            predictions.append(Prediction(text.strip(), {}, selection))
+            answer = self._rule.read(text, query.choices)
+            predictions.append(Prediction(answer, {}, selection, text.strip()))
             if advance is not None:
                 advance(1)
         return predictions
@@ -277,33 +317,44 @@ class InferenceEngine:
         for query in queries:
             if query.label is None:
                 raise UnknownLabelError(str(query.label), known=("any text",), where="a labelled query")
-        requests = [self._requests(query, chosen)[0] for query, chosen in zip(queries, fitted, strict=True)]
-        results = self.lm.logprobs([prompt for prompt, _ in requests], [completion for _, completion in requests])
+        prompts = [self._prompt(query, chosen) for query, chosen in zip(queries, fitted, strict=True)]
+        results = self.lm.logprobs(prompts, [self.template.target(query) for query in queries])
         means: Scores = np.array([result.logprob / result.tokens for result in results])
         return means
 
     def _score_fitted(self, queries: Sequence[Query], selections: Sequence[Selection]) -> Scores:
-        """(N, L) scores in one language-model call, contextual calibration included."""
+        """(N, L) scores in one language-model call, contextual calibration included; see `score`."""
         if not queries:
-            return np.zeros((0, len(self.labels)))
+            return np.zeros((0, max(len(self.labels), 1)))
         asked = list(zip(queries, selections, strict=True))
         if self.calibration == "contextual":
             # N queries, then F content-free inputs behind the demonstrations of each.
             asked += [(self._content_free(query, text), chosen) for query, chosen in asked for text in CONTENT_FREE]
-        requests = [request for query, chosen in asked for request in self._requests(query, chosen)]
-        results = self.lm.logprobs([prompt for prompt, _ in requests], [completion for _, completion in requests])
-        values = np.array([self._function.value(result) for result in results]).reshape(len(asked), len(self.labels))
+        apart = [self._requests(query, chosen) for query, chosen in asked]
+        counts = np.array([len(requests) for requests in apart])
+        values = np.full((len(asked), counts.max()), -np.inf)
+        values[np.arange(counts.max()) < counts[:, None]] = self._request_values([one for own in apart for one in own])
         scores: Scores = values[: len(queries)]
         if self.calibration == "contextual":
-            content_free = values[len(queries) :].reshape(len(queries), len(CONTENT_FREE), len(self.labels))
+            content_free = values[len(queries) :].reshape(len(queries), len(CONTENT_FREE), -1)
             scores = contextually_calibrated(scores, content_free)
         return scores
 
+    def _request_values(self, requests: Sequence[Request]) -> Scores:
+        """(R,) the value of each request, less that of its label behind the premise where the function asks for it."""
+        labels = dict.fromkeys(completion for _, completion in requests) if self._function.less_premise else {}
+        asked = [*requests, *((self._premise, completion) for completion in labels)]
+        results = self.lm.logprobs([prompt for prompt, _ in asked], [completion for _, completion in asked])
+        values = np.array([self._function.value(result) for result in results])
+        unconditional = dict(zip(labels, values[len(requests) :], strict=True))
+        less: Scores = np.array([unconditional.get(completion, 0.0) for _, completion in requests])
+        return values[: len(requests)] - less
+
     def _requests(self, query: Query, selection: Selection) -> list[Request]:
-        shown = [self.pool[index] for index in selection.indices]
-        if self.template.free_text:
-            return [(self.template.prompt(shown, query), self.template.completion(str(query.label)))]
-        return self._function.requests(self.template, shown, query)
+        return self._function.requests(self.template, [self.pool[index] for index in selection.indices], query)
+
+    def _prompt(self, query: Query, selection: Selection) -> str:
+        return self.template.prompt([self.pool[index] for index in selection.indices], query)
 
     def _content_free(self, query: Query, text: str) -> Query:
         return replace(query, fields=dict.fromkeys(query.fields, text), label=None)
@@ -314,8 +365,8 @@ class InferenceEngine:
         # What a free text may need is kept free; its target must not decide what is shown.
         reserve = self.template.answer_tokens
         while True:
-            requests = self._requests(query, fitted)
-            texts = [prompt + ("" if reserve else completion) for prompt, completion in requests]
+            requests = [] if reserve else self._requests(query, fitted)
+            texts = [prompt + completion for prompt, completion in requests] or [self._prompt(query, fitted)]
             # A token covers at least one byte, so short texts fit without being counted.
             if max(len(text.encode()) for text in texts) + 8 + reserve <= window:
                 return fitted
@@ -328,9 +379,10 @@ class InferenceEngine:
             fitted = Selection(fitted.indices[1:], fitted.scores[1:])
 
     def _gold_column(self, query: Query) -> int:
-        if query.label is None or query.label not in self.labels:
-            raise UnknownLabelError(str(query.label), known=self.labels, where="the template")
-        return self.labels.index(query.label)
+        answers = self.template.answers_of(query)
+        if query.label is None or query.label not in answers:
+            raise UnknownLabelError(str(query.label), known=answers, where="the template")
+        return answers.index(query.label)
 
 
 def _require_exact(lm: LanguageModel, asked: str, otherwise: str) -> None:

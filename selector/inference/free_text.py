@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from selector.inference.answers import folded_text
+
 
 def exact_match(answer: str, gold: str) -> bool:
     """Compares texts without regard to case and white space.
@@ -16,4 +18,4 @@ def exact_match(answer: str, gold: str) -> bool:
     Returns:
         Whether they are the same.
     """
-    return answer.casefold().split() == gold.casefold().split()
+    return folded_text(answer) == folded_text(gold)

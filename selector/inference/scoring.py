@@ -1,8 +1,11 @@
-"""The three scoring functions: which texts are scored for a label, and how the score is read.
+"""The scoring functions: which texts are scored for a label, and how the score is read.
 
 Direct: log P(label | demonstrations, input) (Brown et al., 2020). PPL: the negative log-perplexity of the query with
 the label filled in, given the demonstrations, which is how OpenICL and self-adaptive ICL (Wu et al., 2023) rank labels.
-Channel: log P(input | demonstrations, label) (Min et al., 2022). Pure functions over texts; no model is called here.
+Channel: log P(input | demonstrations, label) (Min et al., 2022). Two are for labels and choices of unlike length or
+frequency: per token, the mean of Direct over the label's tokens (Brown et al., 2020), and PMI, Direct less the label's
+log-probability behind the template's premise alone (Holtzman et al., 2021, PMI_DC). Pure functions over texts; no model
+is called here.
 """
 
 from __future__ import annotations
@@ -25,12 +28,15 @@ class ScoringFunction:
     """One way to score labels.
 
     Attributes:
-        requests: (template, demonstrations, query) to one request for each label, in the order of `template.labels`.
+        requests: (template, demonstrations, query) to one request for each label, in the order of
+            `template.answers_of(query)`.
         value: The score of a label from the score of its request; nats, higher is better.
+        less_premise: Whether the score of the label behind the template's premise is taken away.
     """
 
     requests: Callable[[PromptTemplate, Sequence[Example], Query], list[Request]]
     value: Callable[[CompletionScore], float]
+    less_premise: bool = False
 
 
 def direct_requests(template: PromptTemplate, demonstrations: Sequence[Example], query: Query) -> list[Request]:
@@ -45,7 +51,7 @@ def direct_requests(template: PromptTemplate, demonstrations: Sequence[Example],
         L requests that share one prompt.
     """
     prompt = template.prompt(demonstrations, query)
-    return [(prompt, template.completion(label)) for label in template.labels]
+    return [(prompt, template.completion(label)) for label in template.answers_of(query)]
 
 
 def ppl_requests(template: PromptTemplate, demonstrations: Sequence[Example], query: Query) -> list[Request]:
@@ -60,7 +66,7 @@ def ppl_requests(template: PromptTemplate, demonstrations: Sequence[Example], qu
         L requests that share one prompt, the demonstrations.
     """
     context, text = template.context(demonstrations), template.query_text(query)
-    return [(context, text + template.completion(label)) for label in template.labels]
+    return [(context, text + template.completion(label)) for label in template.answers_of(query)]
 
 
 def channel_requests(template: PromptTemplate, demonstrations: Sequence[Example], query: Query) -> list[Request]:
@@ -75,7 +81,7 @@ def channel_requests(template: PromptTemplate, demonstrations: Sequence[Example]
         L requests, each with a prompt of its own.
     """
     context = template.channel_context(demonstrations)
-    parts = [template.channel_query(label, query) for label in template.labels]
+    parts = [template.channel_query(label, query) for label in template.answers_of(query)]
     return [(context + head, text) for head, text in parts]
 
 
@@ -84,6 +90,8 @@ SCORING_FUNCTIONS: Mapping[str, ScoringFunction] = MappingProxyType(
         "direct": ScoringFunction(direct_requests, lambda score: score.logprob),
         "ppl": ScoringFunction(ppl_requests, lambda score: score.logprob / score.tokens),
         "channel": ScoringFunction(channel_requests, lambda score: score.logprob),
+        "per-token": ScoringFunction(direct_requests, lambda score: score.logprob / score.tokens),
+        "pmi": ScoringFunction(direct_requests, lambda score: score.logprob, less_premise=True),
     }
 )
 
@@ -92,7 +100,7 @@ def scoring_function(name: str) -> ScoringFunction:
     """Finds a scoring function.
 
     Args:
-        name: "direct", "ppl" or "channel".
+        name: "direct", "ppl", "channel", "per-token" or "pmi".
 
     Returns:
         The scoring function.

@@ -20,9 +20,13 @@ class LabelUncertainty:
     Args:
         engine: The engine; its pool holds the candidates.
         indices: K pool positions.
+
+    Raises:
+        OwnChoicesError: When queries have choices of their own.
     """
 
     def __init__(self, engine: InferenceEngine, indices: Sequence[int]) -> None:
+        engine.require_shared_labels("features of the language model")
         self._engine = engine
         self._indices = tuple(indices)
         self._known: dict[tuple[int, ...], Columns] = {}

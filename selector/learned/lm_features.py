@@ -69,6 +69,7 @@ class EngineReader:
 
     Raises:
         UsageError: When targets are free text.
+        OwnChoicesError: When queries have choices of their own.
     """
 
     def __init__(self, engine: InferenceEngine, queries: Sequence[Query]) -> None:
@@ -80,6 +81,7 @@ class EngineReader:
             )
         self._engine = engine
         self._queries = queries
+        engine.require_shared_labels("features of the language model")
         # Shortlists number the labels as the pool does, scores as the template does.
         self._columns = np.array([engine.labels.index(label) for label in engine.pool.labels])
 

@@ -13,7 +13,7 @@ class LanguageModelConfig:
         model: A bundled name, a local folder, a .gguf file or a Hugging Face hub id.
         dtype: "auto" (bfloat16 where the hardware multiplies it natively, else float32), "float32" or "bfloat16".
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
-        scoring: "direct", "ppl" or "channel".
+        scoring: "direct", "ppl", "channel", "per-token" or "pmi".
         calibration: "none", "contextual" or "batch".
         revision: The revision of a hub model.
         trust_remote_code: Whether code that comes with a hub model may run.

@@ -103,6 +103,8 @@ class EntropyOrderer:
     Raises:
         UnknownNameError: When the statistic or the calibration is not known.
         UsageError: When targets are free text, which have no label distribution to calibrate.
+        OwnChoicesError: When queries have choices of their own, and labels would be counted over several queries or the
+            language model would have to write choices.
     """
 
     def __init__(
@@ -115,6 +117,8 @@ class EntropyOrderer:
     ) -> None:
         if config.statistic not in STATISTICS:
             raise UnknownNameError("entropy statistic", config.statistic, known=tuple(STATISTICS))
+        if config.statistic == "globale" or probes is None:
+            engine.require_shared_labels("the entropy of predicted labels")
         self._engine = _calibrating(engine, config.calibration)
         self._probes = probes
         self._config = config

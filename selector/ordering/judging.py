@@ -43,10 +43,14 @@ def right_answers(engine: InferenceEngine, queries: Sequence[Example], orders: S
         if any(query.label is None for query in queries):
             raise UnknownLabelError(str(None), known=("any text",), where="a labelled query")
         predictions = engine.predict(asked, shown)
-        right = [engine.is_right(own.label, str(query.label)) for own, query in zip(predictions, asked, strict=True)]
+        right = [
+            engine.is_right(own.label, str(query.label), query.aliases)
+            for own, query in zip(predictions, asked, strict=True)
+        ]
         return np.array(right, dtype=np.bool_).reshape(shape)
     gold = engine.gold_columns(queries)
-    scores = engine.score(asked, shown).reshape(*shape, len(engine.labels))
+    scores = engine.score(asked, shown)
+    scores = scores.reshape(*shape, scores.shape[1])
     if engine.calibration == "batch" and scores.size:
         scores = np.stack([batch_calibrated(own) for own in scores])
     outcomes: Outcomes = scores.argmax(axis=2) == gold

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from selector.data.pool import normalised_text
 from selector.errors import ShotsmithError
 from selector.inference.engine import InferenceEngine
-from selector.prompting.template import PromptTemplate, parse_template
+from selector.prompting.pieces import parse_template
+from selector.prompting.template import PromptTemplate
 from selector.types import Example, Selection
 
 MAX_NEW_TOKENS = 128  # this and what follows as published

@@ -3,6 +3,10 @@
 A template is rendered in one pass over its own pieces: a field that contains `{label}`, another field's name in
 braces, or the separator changes nothing else. This module knows nothing of models or tokens; the leading space of a
 label belongs to its verbalizer.
+
+Answers are of one of three kinds: labels, the same for every query; choices, of each query's own, scored by their text;
+or free text, which is written. Three names are no input fields: {label}, {choices} (shown with letters) and
+{rationale}, the steps that a demonstration shows before its label and that a query must find for itself.
 """
 
 from __future__ import annotations
@@ -15,53 +19,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from selector.errors import InvalidExampleError, TemplateError, UnknownLabelError
+from selector.prompting.pieces import Pieces, parse_template, render
 from selector.types import Example
 
-LABEL = "label"
-Pieces = tuple[tuple[str, str | None], ...]
-
-
-def parse_template(text: str) -> Pieces:
-    """Splits a template into literal text and field names.
-
-    Args:
-        text: The template; `{name}` is a field, `{{` and `}}` are literal braces.
-
-    Returns:
-        Pairs of literal text and the name of the field behind it (None at the end).
-
-    Raises:
-        TemplateError: When braces do not match, or a field has a conversion or format.
-    """
-    try:
-        parsed = list(string.Formatter().parse(text))
-    except ValueError as error:
-        raise TemplateError(
-            f"template {text!r} cannot be read ({error})",
-            expected="fields in braces, literal braces doubled",
-            remedy="Correct the template.",
-        ) from error
-    for _, name, form, conversion in parsed:
-        if name is not None and (not name.isidentifier() or form or conversion):
-            raise TemplateError(
-                f"template {text!r} holds the field {{{name}}} with a form that is not plain",
-                expected="plain names such as {text}",
-                remedy="Correct the template.",
-            )
-    return tuple((literal, name) for literal, name, _, _ in parsed)
-
-
-def render(pieces: Pieces, values: Mapping[str, str]) -> str:
-    """Fills a parsed template in a single pass.
-
-    Args:
-        pieces: From `parse_template`.
-        values: Field name to text; inserted as they are.
-
-    Returns:
-        The text.
-    """
-    return "".join(literal + (values[name] if name is not None else "") for literal, name in pieces)
+LABEL, CHOICES, RATIONALE = "label", "choices", "rationale"
+RESERVED = (LABEL, CHOICES, RATIONALE)
+LETTERS = string.ascii_uppercase
+__all__ = ["PromptTemplate", "parse_template", "render"]
 
 
 @dataclass(frozen=True)
@@ -71,12 +35,16 @@ class PromptTemplate:
     Attributes:
         template: One example, such as "Review: {text}\nSentiment:{label}"; `{label}` exactly once.
         verbalizers: Label to the text that stands for it, with its leading space; all different. Empty only where
-            targets are free text.
+            targets are free text or every query has choices of its own.
         separator: Stands between instruction, demonstrations and query.
         instruction: Stands once before everything; may be empty.
         channel_template: One example with `{label}` before the inputs, for Channel scoring; by default the line that
             holds `{label}` is moved to the front.
         answer_tokens: Where targets are free text, the longest answer, tokens; 0 where labels are closed.
+        answer_rule: Where targets are free text, how an answer is read and compared; see `selector.inference.answers`.
+        multiple_choice: Whether every query has choices of its own, whose texts are scored.
+        domain_premise: What stands before a label when nothing is known of the input, for scoring by mutual
+            information; by default the end of the template's text before `{label}`.
     """
 
     template: str
@@ -85,6 +53,9 @@ class PromptTemplate:
     instruction: str = ""
     channel_template: str = ""
     answer_tokens: int = 0
+    answer_rule: str = "text"
+    multiple_choice: bool = False
+    domain_premise: str = ""
     _pieces: Pieces = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
@@ -97,7 +68,20 @@ class PromptTemplate:
                 remedy="Correct [prompt] template.",
             )
         object.__setattr__(self, "_pieces", pieces)
+        self._check_rationale(names)
         self._check_verbalizers()
+
+    def _check_rationale(self, names: Sequence[str]) -> None:
+        if RATIONALE not in names:
+            return
+        in_order = names.count(RATIONALE) == 1 and names.index(RATIONALE) == names.index(LABEL) - 1
+        if not (self.free_text and in_order):
+            raise TemplateError(
+                f"template {self.template!r} holds {{rationale}}, the fields {names}"
+                + ("" if self.free_text else ", and labels to be scored"),
+                expected="{rationale} once, next before {label}, and answers that are written",
+                remedy="Correct [prompt] template, or set [prompt] answer_tokens.",
+            )
 
     def _check_verbalizers(self) -> None:
         texts = list(self.verbalizers.values())
@@ -107,7 +91,14 @@ class PromptTemplate:
                 expected="one of the two",
                 remedy="Remove [prompt] answer_tokens, or [labels].",
             )
-        if self.free_text:
+        if self.multiple_choice and (self.free_text or texts):
+            raise TemplateError(
+                "every query has choices of its own, and "
+                + ("answers are free text" if self.free_text else f"labels are verbalized as {texts}"),
+                expected="one of the two",
+                remedy="Remove [fields] choices, or the other.",
+            )
+        if self.free_text or self.multiple_choice:
             return
         if not texts or "" in texts or len(set(texts)) != len(texts):
             raise TemplateError(
@@ -123,33 +114,67 @@ class PromptTemplate:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the verbalizers; the L columns of every score matrix. None for free text."""
+        """The labels, in the order of the verbalizers; none for free text, and where queries have their own choices."""
         return tuple(self.verbalizers)
 
     @cached_property
     def answer_ends(self) -> tuple[str, ...]:
-        """Texts that end a free-text answer: what stands behind `{label}`, and the separator."""
-        behind = self._split[1][0][0] if self._split[1] else ""
+        """Texts that end a free-text answer: what stands behind `{label}`, and the separator.
+
+        Where a rationale is written first, what stands behind the label may well stand in it, and ends nothing.
+        """
+        behind = "" if self.rationales else self._behind_label[0][0] if self._behind_label else ""
         return tuple(dict.fromkeys(text for text in (behind, self.separator) if text))
+
+    @property
+    def rationales(self) -> bool:
+        """Whether demonstrations show the steps that lead to their label."""
+        return any(name == RATIONALE for _, name in self._pieces)
+
+    @cached_property
+    def premise(self) -> str:
+        """What stands before a label when nothing is known of the input: the domain premise of Holtzman et al. (2021).
+
+        Raises:
+            TemplateError: When the template's text before `{label}` gives none.
+        """
+        literal = next(text for text, name in self._pieces if name == LABEL)
+        found = self.domain_premise or literal.rpartition("\n")[2]
+        if not found.strip():
+            raise TemplateError(
+                f"no text stands before {{label}} in template {self.template!r}",
+                expected="a premise for scoring by mutual information",
+                remedy="Set [prompt] domain_premise.",
+            )
+        return found
 
     @cached_property
     def input_fields(self) -> tuple[str, ...]:
         """The names of the input fields, in the order of their first use."""
-        return tuple(dict.fromkeys(name for _, name in self._pieces if name is not None and name != LABEL))
+        return tuple(dict.fromkeys(name for _, name in self._pieces if name is not None and name not in RESERVED))
 
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of all that shapes a prompt, hexadecimal."""
         parts: list[object] = [self.template, dict(self.verbalizers), self.separator, self.instruction]
         parts += [self.channel_template, *([self.answer_tokens] if self.free_text else [])]
+        # What is not set adds nothing, so that what was made before it could be set stays valid.
+        rare = {"rule": self.answer_rule if self.answer_rule != "text" else "", "choices": self.multiple_choice}
+        rare |= {"premise": self.domain_premise}
+        if set_ones := {name: value for name, value in rare.items() if value}:
+            parts.append(set_ones)
         return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
     @cached_property
     def _split(self) -> tuple[Pieces, Pieces]:
-        """The pieces before and behind {label}."""
-        at = [name for _, name in self._pieces].index(LABEL)
-        literal = self._pieces[at][0]
-        return (*self._pieces[:at], (literal, None)), self._pieces[at + 1 :]
+        """The pieces of a query, and those that only a demonstration has: {rationale}, {label} and what is behind."""
+        at = next(at for at, (_, name) in enumerate(self._pieces) if name in (RATIONALE, LABEL))
+        literal, name = self._pieces[at]
+        return (*self._pieces[:at], (literal, None)), (("", name), *self._pieces[at + 1 :])
+
+    @cached_property
+    def _behind_label(self) -> Pieces:
+        return self._pieces[[name for _, name in self._pieces].index(LABEL) + 1 :]
 
     @cached_property
     def _channel_split(self) -> tuple[Pieces, Pieces]:
@@ -185,32 +210,46 @@ class PromptTemplate:
             example: A demonstration or a query.
 
         Raises:
-            InvalidExampleError: When it lacks a field of the template.
-            UnknownLabelError: When its label has no verbalizer.
+            InvalidExampleError: When it lacks a field of the template, or choices.
+            UnknownLabelError: When its label has no verbalizer, or is none of its choices.
         """
-        missing = [name for name in self.input_fields if name not in example.fields]
-        if missing:
-            raise InvalidExampleError(
-                f"example {example.uid!r} has the fields {sorted(example.fields)} and lacks {missing}",
-                expected=f"the fields of the template, {list(self.input_fields)}",
-                remedy="Correct the row, [fields] inputs or [prompt] template.",
-            )
-        if example.label is not None:
-            self.completion(example.label)
+        self._require_fields(example)
+        if example.label is None:
+            return
+        self.completion(example.label)
+        if self.multiple_choice and example.label not in example.choices:
+            raise UnknownLabelError(example.label, known=example.choices, where=f"the choices of {example.uid!r}")
+
+    def answers_of(self, query: Example) -> tuple[str, ...]:
+        """Gives the answers that are scored for a query: its columns of a score matrix.
+
+        Args:
+            query: The query; its label is not looked at.
+
+        Returns:
+            The labels, or the query's own choices; none where targets are free text.
+
+        Raises:
+            InvalidExampleError: When it lacks choices.
+        """
+        if not self.multiple_choice:
+            return self.labels
+        self._require_fields(query)
+        return query.choices
 
     def completion(self, label: str) -> str:
         """Gives the text whose log-probability stands for a label.
 
         Args:
-            label: A label by name, or a free text.
+            label: A label by name, or the text of a choice, or a free text.
 
         Returns:
-            Its verbalizer; a free text behind a space.
+            Its verbalizer; a text behind a space.
 
         Raises:
             UnknownLabelError: When the label has none.
         """
-        if self.free_text:
+        if self.free_text or self.multiple_choice:
             return f" {label}"
         if label not in self.verbalizers:
             raise UnknownLabelError(label, known=self.labels, where="the template")
@@ -225,7 +264,19 @@ class PromptTemplate:
         Returns:
             Its text, without separator.
         """
-        return self.query_text(example) + self._filled_tail(example, self._label_text(example))
+        return self.query_text(example) + render(self._split[1], self._answered(example))
+
+    def target(self, example: Example) -> str:
+        """Renders what should be written behind a query: the rationale, where the template has one, and the label.
+
+        Args:
+            example: A labelled example.
+
+        Returns:
+            The text from the end of the query to the end of the label.
+        """
+        tail = self._split[1]
+        return render(tail[: len(tail) - len(self._behind_label)], self._answered(example))
 
     def query_text(self, query: Example) -> str:
         """Renders a query up to where its label would stand.
@@ -237,7 +288,7 @@ class PromptTemplate:
             The text before the label.
         """
         self._require_fields(query)
-        return render(self._split[0], query.fields)
+        return render(self._split[0], self._values(query))
 
     def context(self, demonstrations: Sequence[Example]) -> str:
         """Renders instruction and demonstrations, with the separator that the query follows.
@@ -275,7 +326,7 @@ class PromptTemplate:
         for example in demonstrations:
             self._require_fields(example)
             head, tail = self._channel_split
-            texts.append(render(head, {LABEL: self._label_text(example)}) + render(tail, example.fields))
+            texts.append(render(head, {LABEL: self._label_text(example)}) + render(tail, self._values(example)))
         return self._joined(texts)
 
     def channel_query(self, label: str, query: Example) -> tuple[str, str]:
@@ -290,10 +341,28 @@ class PromptTemplate:
         """
         self._require_fields(query)
         head, tail = self._channel_split
-        return render(head, {LABEL: self.completion(label)}), render(tail, query.fields)
+        return render(head, {LABEL: self.completion(label)}), render(tail, self._values(query))
 
-    def _filled_tail(self, example: Example, label_text: str) -> str:
-        return label_text + render(self._split[1], example.fields)
+    @staticmethod
+    def _values(example: Example) -> Mapping[str, str]:
+        """What fills the pieces of a query."""
+        if not example.choices:
+            return example.fields
+        lettered = zip(LETTERS, example.choices, strict=False)
+        return {**example.fields, CHOICES: " ".join(f"({letter}) {choice}" for letter, choice in lettered)}
+
+    def _answered(self, example: Example) -> dict[str, str]:
+        """What fills the pieces of a demonstration."""
+        values = {**self._values(example), LABEL: self._label_text(example)}
+        if self.rationales:
+            if example.rationale is None:
+                raise InvalidExampleError(
+                    f"example {example.uid!r} has no rationale",
+                    expected="a demonstration with the steps that lead to its label",
+                    remedy="Set [fields] rationale, or take {rationale} out of [prompt] template.",
+                )
+            values[RATIONALE] = f" {example.rationale}"
+        return values
 
     def _label_text(self, example: Example) -> str:
         if example.label is None:
@@ -307,5 +376,20 @@ class PromptTemplate:
         return "".join(part + self.separator for part in parts + texts)
 
     def _require_fields(self, example: Example) -> None:
-        if any(name not in example.fields for name in self.input_fields):
-            self.check(example)
+        missing = [name for name in self.input_fields if name not in example.fields]
+        if missing:
+            raise InvalidExampleError(
+                f"example {example.uid!r} has the fields {sorted(example.fields)} and lacks {missing}",
+                expected=f"the fields of the template, {list(self.input_fields)}",
+                remedy="Correct the row, [fields] inputs or [prompt] template.",
+            )
+        if self._needs_choices and not 2 <= len(example.choices) <= len(LETTERS):
+            raise InvalidExampleError(
+                f"example {example.uid!r} has the choices {list(example.choices)}",
+                expected=f"2 to {len(LETTERS)} choices",
+                remedy="Correct the row or [fields] choices.",
+            )
+
+    @cached_property
+    def _needs_choices(self) -> bool:
+        return self.multiple_choice or any(name == CHOICES for _, name in self._pieces)

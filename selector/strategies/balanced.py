@@ -18,9 +18,13 @@ class BalancedSelector:
     Args:
         pool: The pool.
         seed: With the query's uid it seeds the draw, so that a choice does not depend on the batch.
+
+    Raises:
+        OwnChoicesError: When examples have choices of their own.
     """
 
     def __init__(self, pool: Pool, *, seed: int = 0) -> None:
+        pool.require_shared_labels("balance of labels")
         self._pool = pool
         self._seed = seed
 

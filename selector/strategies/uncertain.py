@@ -66,7 +66,8 @@ class MaxEntropySelector(SharedSetSelector):
         with self._progress.track("max-entropy", len(asked)) as advance:
             queries = [self._pool[position] for position in asked]
             rows = ask_options(queries, [[shown]] * len(queries), self._engine.probabilities, advance=advance)
-        return entropy(np.concatenate(rows))
+        # One by one: where queries have choices of their own, rows are of unlike length.
+        return np.concatenate([entropy(own) for own in rows])
 
     def _choose(self, k: int) -> Selection:
         picked: dict[int, float] = {}  # first picked first

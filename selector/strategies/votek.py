@@ -201,5 +201,5 @@ class VoteKSelector(FastVoteKSelector):
             behind.append([Selection.of(*(position for position in first[::-1] if position not in own))])
         with self._progress.track("vote-k: confidence", len(queries)) as advance:
             rows = ask_options(queries, behind, self._engine.probabilities, advance=advance)
-        confidence: npt.NDArray[np.float64] = np.round(np.concatenate(rows).max(axis=1), 9)
+        confidence: npt.NDArray[np.float64] = np.round(np.concatenate([own.max(axis=1) for own in rows]), 9)
         return confidence
