@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from benchmarks import SHARED_DATA
 from benchmarks.epr_study import HERE, LONGEST
 from policies.label_rule import LabelRule
 from policies.retriever_config import RetrieverTrainingConfig
@@ -56,7 +57,7 @@ def measure(name: str, seed: int, recipe: str, *, work: Path) -> dict[str, Any]:
     Returns:
         Dev accuracy before and after, and seconds.
     """
-    workspace = Workspace(Task.load(HERE / "tasks" / f"{name}.toml", seed=seed))
+    workspace = Workspace(Task.load(name, seed=seed, data_dir=SHARED_DATA))
     folder = work / f"{name}-{seed}" / "recipes" / recipe.replace(", ", "-").replace(" ", "-")
     mined = [] if recipe == LABELS_ONLY else [work / f"{name}-{seed}" / "mined"]
     config = RetrieverTrainingConfig(seed=seed, max_seq_length=LONGEST, **RECIPES[recipe])

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks import SHARED_DATA
 from policies.mining import MiningConfig
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.stages import RECALL, mine_candidates, train_retriever_on
@@ -56,7 +57,7 @@ class Study:
     """
 
     def __init__(self, name: str, seed: int, *, limit: int | None, work: Path, out: Path) -> None:
-        self.workspace = Workspace(Task.load(HERE / "tasks" / f"{name}.toml", seed=seed))
+        self.workspace = Workspace(Task.load(name, seed=seed, data_dir=SHARED_DATA))
         self.seed = seed
         self.work = work / f"{name}-{seed}"
         self.path = out / f"{name}-{seed}.json"

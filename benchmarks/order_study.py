@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from benchmarks import SHARED_DATA
 from selector.data.task import Task
 from selector.errors import UsageError
 from selector.evaluation.stability import stability_report
@@ -273,7 +274,7 @@ def main(
     config = OrderStudyConfig(
         shots=shots, permutations=permutations, queries=queries, dev=dev, probes=probes, seed=seed
     )
-    workspace = Workspace(Task.load(HERE / "tasks" / f"{task}.toml"))
+    workspace = Workspace(Task.load(task, data_dir=SHARED_DATA))
     study = OrderStudy(workspace, config, out=out, progress=RichProgress())
     study.run(sets)
     print("\n".join(summary_lines(study.result["summary"])))

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from benchmarks import SHARED_DATA
 from benchmarks.epr_study import HERE
 from benchmarks.machine import described
 from envs.demonstrations import DemoSelectionEnv, query_problem
@@ -159,7 +160,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = RESULT,
 ) -> None:
     """Measures both and writes them down."""
-    task = Task.load(HERE / "tasks" / "trec6.toml")
+    task = Task.load("trec6", data_dir=SHARED_DATA)
     workspace = Workspace(task, use_store=False)
     # The pool has every text only once here, and none of them is the query's own.
     fresh = list({query.fields["text"]: query for query in (*task.test, *task.dev)}.values())

@@ -1,4 +1,4 @@
-"""Writes the tables of the EPR study, its recipes, and of what search and policies take into docs/results.md.
+"""Writes the tables of the EPR study, its recipes, the presets, and what search and policies take into docs/results.md.
 
 python -m benchmarks.tables
 """
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.epr_study import TASKS
+from benchmarks.presets import RESULT as PRESETS
+from benchmarks.presets import preset_table
 from benchmarks.search import COLUMNS
 from selector.evaluation.statistics import PairedDifference, Values, paired_bootstrap
 from selector.inference.free_text import exact_match
@@ -283,6 +285,8 @@ def page() -> str:
     sections["policies"] = policy_lines(json.loads(POLICIES.read_text("utf-8")))
     if RECIPES.is_file():
         sections["recipes"] = recipe_table(json.loads(RECIPES.read_text("utf-8")))
+    if PRESETS.is_file():
+        sections["presets"] = preset_table(json.loads(PRESETS.read_text("utf-8")))
     for name, lines in sections.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         head, rest = text.split(begin)

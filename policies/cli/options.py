@@ -17,9 +17,7 @@ from selector.lm.base import Usage
 from selector.progress import SILENT, Progress, RichProgress
 from selector.types import Example
 
-TaskOption = Annotated[
-    str, typer.Option("--task", help="A TASK.toml, or the name of a preset; see `shotsmith tasks`.")
-]
+TaskOption = Annotated[str, typer.Option("--task", help="A TASK.toml, or the name of a preset; see `shotsmith tasks`.")]
 OutOption = Annotated[Path, typer.Option("--out", help="The folder for the results; made when missing.")]
 ShotsOption = Annotated[int, typer.Option("--shots", min=0, help="Demonstrations in each prompt.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seeds every random choice.")]

@@ -191,11 +191,11 @@ def _behind_cue(text: str) -> str:
 ANSWER_RULES: Final[Mapping[str, AnswerRule]] = MappingProxyType(
     {
         "text": AnswerRule(read_text, folded_text, "exact match"),
-        "words": AnswerRule(read_text, folded_words, "exact match of words"),
-        "word": AnswerRule(read_word, folded_words, "exact match of a word"),
-        "number": AnswerRule(read_number, folded_number, "exact match of a number"),
-        "yes-no": AnswerRule(read_yes_no, folded_text, "accuracy of yes and no"),
-        "choice": AnswerRule(read_choice, folded_text, "accuracy of the choice"),
+        "words": AnswerRule(read_text, folded_words, "match of words"),
+        "word": AnswerRule(read_word, folded_words, "match of word"),
+        "number": AnswerRule(read_number, folded_number, "match of number"),
+        "yes-no": AnswerRule(read_yes_no, folded_text, "match of yes, no"),
+        "choice": AnswerRule(read_choice, folded_text, "match of choice"),
     }
 )
 
