@@ -170,10 +170,16 @@ def read_choice(text: str, choices: Sequence[str] = ()) -> str:
     return letters[-1] if letters else ""
 
 
-def _ends_of(choice: str, text: str, *, anchor: str = r"(?<!\w)") -> list[int]:
-    """Where a choice ends, each time that it stands in a text as whole words."""
-    pattern = rf"{anchor}{re.escape(folded_text(choice))}(?!\w)"
-    return [match.end() for match in re.finditer(pattern, folded_text(text))]
+def _ends_of(choice: str, text: str, *, anchor: str = r"(?<!\w)(?<!\d[.,])") -> list[int]:
+    """Where a choice ends, each time that it stands in a text as whole words and not within a longer number."""
+    wanted = _bare(choice)
+    pattern = rf"{anchor}{re.escape(wanted)}(?!\w|[.,]\d)"
+    return [match.end() for match in re.finditer(pattern, _bare(text))] if wanted else []
+
+
+def _bare(text: str) -> str:
+    """A text as choices are looked for in it: without currencies, and without the period at its end."""
+    return re.sub(r"[$£€]", "", folded_text(text)).removesuffix(".").strip()
 
 
 def _lettered(text: str, choices: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from selector.data.assets import CARRIERS, find_bundled, is_bundled
 from selector.data.bundled import BUNDLED_DATA, load_bundled
 from selector.data.paths import cache_folder, score_store_path
 from selector.data.pool import normalised_text
-from selector.data.task import BUNDLED_TASKS, Task, task_path
+from selector.data.task import Task, task_path
 from selector.errors import (
     BundledPackageMissingError,
     ShotsmithError,
@@ -88,7 +88,7 @@ def test_every_mistake_in_a_task_file_is_named(
     assert caught.value.exit_code == 2
 
 
-def test_a_missing_task_file_lists_the_bundled_tasks(tmp_path: Path) -> None:
+def test_a_missing_task_file_lists_the_presets(tmp_path: Path) -> None:
     """Guards the first thing a newcomer gets wrong."""
     with pytest.raises(TaskFileError, match="rotten-tomatoes"):
         task_path(tmp_path / "absent.toml")
@@ -97,7 +97,7 @@ def test_a_missing_task_file_lists_the_bundled_tasks(tmp_path: Path) -> None:
 
 
 @pytest.mark.bundled
-@pytest.mark.parametrize("name", sorted(path.stem for path in BUNDLED_TASKS.glob("*.toml")))
+@pytest.mark.parametrize("name", BUNDLED_DATA)
 def test_bundled_tasks_load_and_share_no_text(name: str) -> None:
     """Guards the shipped task files and the law of the splits on real data."""
     task = Task.load(name)
