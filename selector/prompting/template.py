@@ -133,7 +133,7 @@ class PromptTemplate:
 
     @cached_property
     def premise(self) -> str:
-        """What stands before a label when nothing is known of the input: the domain premise of Holtzman et al. (2021)."""
+        """What stands before a label where nothing is known of the input (Holtzman et al., 2021)."""
         literal = next(text for text, name in self._pieces if name == LABEL)
         found = self.domain_premise or literal.rpartition("\n")[2]
         if not found.strip():
