@@ -288,7 +288,7 @@ def compare_methods(
         comparison=comparison,
         results=results_of(comparison, context=context),
         results_file=write_results(out, comparison, context=context),
-        report=write_report(out / "report.html", comparison, pool=task.pool, queries=queries, context=context),
+        report=write_report(out / "report.html", [comparison], pool=task.pool, queries=queries, context=context),
     )
 
 
