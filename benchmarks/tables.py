@@ -293,7 +293,7 @@ def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = POLI
             given = {name: own[:count] for name, own in beside["answers"].items()} | {variant: answers[:count]}
             pairs[variant][study["task"]].append((study, {**beside, "gold": beside["gold"][:count], "answers": given}))
     lines = [
-        "| variant | task | queries | rl | rl - epr | rl - its vote | rl - nearest | rl - random | LM tokens | minutes |",
+        "| variant | task | queries | rl | - epr | - epr: label vote | - nearest | - random | LM tokens | minutes |",
         "|---" * 10 + "|",
     ]
     for variant, by_task in pairs.items():
