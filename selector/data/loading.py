@@ -106,15 +106,28 @@ def _examples(
                 expected=f"the columns {wanted}",
                 remedy="Correct the row or [fields] in the task file.",
             )
-        fields = {column: _text(row[column], where, column) for column in inputs}
-        identity = _text(row[uid], where, uid) if uid else f"{split}-{number}"
-        examples.append(Example(identity, fields, _text(row[label], where, label) if label else None))
+        fields = {column: cell_text(row[column], where, column) for column in inputs}
+        identity = cell_text(row[uid], where, uid) if uid else f"{split}-{number}"
+        examples.append(Example(identity, fields, cell_text(row[label], where, label) if label else None))
     if not examples:
         raise DataFileError(f"{source} holds no rows", expected="at least one row", remedy="Check the file.")
     return examples
 
 
-def _text(value: Any, where: str, column: str) -> str:
+def cell_text(value: Any, where: str, column: str) -> str:
+    """Takes a cell as text.
+
+    Args:
+        value: Text, a number or a truth value.
+        where: What holds it, for the message.
+        column: Its column, for the message.
+
+    Returns:
+        The text.
+
+    Raises:
+        InvalidExampleError: When it is empty or something else.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float) and value == value:  # noqa: PLR0124 - NaN stands for an empty cell
