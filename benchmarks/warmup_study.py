@@ -70,7 +70,14 @@ def settings(arm: str, *, steps: int, seed: int) -> WarmUpConfig:
     Returns:
         The settings.
     """
-    given: dict[str, Any] = {"steps": steps, "batch_size": 8, "shots": 4, "checkpoint_every": 10, "seed": seed}
+    given: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": 8,
+        "shots": 4,
+        "longest": 384,
+        "checkpoint_every": 10,
+        "seed": seed,
+    }
     return WarmUpConfig(**given | ARMS[arm])
 
 
@@ -172,7 +179,7 @@ def keep(out: Path, arm: str, outcome: WarmedUp, *, config: WarmUpConfig, second
 def main(
     *,
     arms: Annotated[str, typer.Option(help="Arms, parted by semicolons.")] = "metaicl",
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 150,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 120,
     queries: Annotated[int, typer.Option(min=1, help="Test queries of a held-out task.")] = 50,
     seeds: Annotated[int, typer.Option(min=1, help="Draws of demonstrations for each query.")] = 2,
     seed: Annotated[int, typer.Option(help="Of training.")] = 0,

@@ -90,7 +90,9 @@ def train_model(
     optimizer = torch.optim.AdamW(weights, lr=config.peak, weight_decay=config.weight_decay)
     done = restore_state(folder / CHECKPOINTS, learner, optimizer)
     forget_metrics_after(folder, done)
-    half = config.precision == "bfloat16" or (config.precision == "auto" and native_bfloat16(model.device.type))
+    half = config.precision == "bfloat16" or (
+        config.precision == "auto" and model.device.type == "cuda" and native_bfloat16("cuda")
+    )
     end = config.steps if until is None else min(until, config.steps)
     with (
         progress.track("warm-up", config.steps) as advance,
