@@ -136,13 +136,13 @@ def _print(found: Sequence[Explanation], masses: Sequence[AttentionMass], induct
             table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
         if masses:
             table.add_column("attention", justify="right", no_wrap=True)
-        table.add_column("demonstration")  # alone gives way where the terminal is narrow
         for place, one in enumerate(own.effects):
             cells = [f"{place + 1}", escape(one.label), f"{one.influence:+.3f}", f"{one.flip:+.3f}"]
             cells += [f"{one.place_range:.3f}", f"{one.best_place + 1}"]
             if masses:
                 cells.append(f"{masses[number].demonstrations[:, place].mean():.1%}")
-            table.add_row(*cells, escape(" / ".join(one.fields.values())))
+            table.add_row(*cells)
+            console.print(escape(f"  {place + 1}. {one.label}: {' / '.join(one.fields.values())}"), highlight=False)
         console.print(table)
     if induction is not None:
         layers, heads = induction.shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,8 +21,11 @@ from policies.cli.options import (
     progress_for,
 )
 from policies.warmup_config import WarmUpConfig
-from policies.warmup_evaluation import HeldOutPlan
+from policies.warmup_evaluation import HeldOutPlan, gain_lines, gains_as_json
 from selector.lm.config import LanguageModelConfig
+
+if TYPE_CHECKING:
+    from policies.warmup import WarmedUp
 
 DEFAULT, PLAN = WarmUpConfig(), HeldOutPlan()
 
@@ -68,7 +71,6 @@ def warm_up_command(
 ) -> None:
     """Fine-tune a language model to answer from demonstrations (MetaICL), and measure it on tasks it has not seen."""
     from policies.warmup import WarmUpMaterial, read_documents, warm_up
-    from policies.warmup_evaluation import gain_lines, gains_as_json
     from selector.data.task import Task
 
     loaded, exam = ([Task.load(name) for name in _names(given)] for given in (tasks, held_out))
@@ -89,7 +91,11 @@ def warm_up_command(
         seed=seed,
     )
     plan = HeldOutPlan(shots=shots, queries=limit, seeds=seeds)
-    outcome = warm_up(material, start, out=out, config=config, plan=plan, resume=resume, progress=progress_for(quiet))
+    work: dict[str, Any] = {"resume": resume, "progress": progress_for(quiet)}
+    _print(warm_up(material, start, out=out, config=config, plan=plan, **work), as_json=as_json)
+
+
+def _print(outcome: WarmedUp, *, as_json: bool) -> None:
     if as_json:
         print_json({"model": str(outcome.model), "gains": gains_as_json(outcome.gains)})
         return
