@@ -124,12 +124,7 @@ def warm_up(
             run.
         ModelLoadError: When the base cannot be loaded.
     """
-    if base.server or base.engine != "local":
-        raise UsageError(
-            f"language model {base.model!r} runs on a {'server' if base.server else 'cluster'}",
-            expected="a model in this process, whose weights can learn",
-            remedy="Name a folder or a hub id with --base.",
-        )
+    _require_local(base)
     tasks, dropped = labelled_tasks(material.tasks, material.held_out, instructions=config.instructions)
     if material.documents:
         tasks += corpus_tasks(
@@ -159,6 +154,15 @@ def warm_up(
     found = gains(before, after)
     exam.keep("gains", gains_as_json(found))
     return WarmedUp(folder, found)
+
+
+def _require_local(base: LanguageModelConfig) -> None:
+    if base.server or base.engine != "local":
+        raise UsageError(
+            f"language model {base.model!r} runs on a {'server' if base.server else 'cluster'}",
+            expected="a model in this process, whose weights can learn",
+            remedy="Name a folder or a hub id with --base.",
+        )
 
 
 def _described(task: TrainingTask, dropped: int) -> dict[str, Any]:

@@ -90,9 +90,8 @@ def train_model(
     optimizer = torch.optim.AdamW(weights, lr=config.peak, weight_decay=config.weight_decay)
     done = restore_state(folder / CHECKPOINTS, learner, optimizer)
     forget_metrics_after(folder, done)
-    half = config.precision == "bfloat16" or (
-        config.precision == "auto" and model.device.type == "cuda" and native_bfloat16("cuda")
-    )
+    how: dict[str, Any] = {"pass_tokens": config.pass_tokens, "bfloat16": _in_bfloat16(config, model.device.type)}
+    how |= {"padding": beginning_token(tokenizer), "reads_some": reads_some}
     end = config.steps if until is None else min(until, config.steps)
     with (
         progress.track("warm-up", config.steps) as advance,
@@ -102,25 +101,31 @@ def train_model(
         for step in range(done, end):
             requests = [one.request for one in step_episodes(tasks, tokenizer, config=config, step=step)]
             torch.manual_seed(config.seed * 1_000_003 + step)  # of dropout
-            loss = add_gradients(
-                learner,
-                requests,
-                pass_tokens=config.pass_tokens,
-                bfloat16=half,
-                padding=beginning_token(tokenizer),
-                reads_some=reads_some,
-            )
+            loss = add_gradients(learner, requests, **how)
             _require_number(loss, step, config)
-            torch.nn.utils.clip_grad_norm_(weights, config.clip)
-            for group in optimizer.param_groups:
-                group["lr"] = config.rate(step)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            _update(optimizer, weights, rate=config.rate(step), clip=config.clip)
             append_metrics(folder, {"steps": step + 1, "loss": loss, "learned_tokens": learned_tokens(requests)})
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == end:
                 save_state(folder / CHECKPOINTS, learner, optimizer, steps=step + 1)
             advance(1)
     return learner
+
+
+def _in_bfloat16(config: WarmUpConfig, device: str) -> bool:
+    return config.precision == "bfloat16" or (
+        config.precision == "auto" and device == "cuda" and native_bfloat16(device)
+    )
+
+
+def _update(
+    optimizer: torch.optim.Optimizer, weights: Sequence[torch.nn.Parameter], *, rate: float, clip: float
+) -> None:
+    """Takes one step with the gradients that were added up, and forgets them."""
+    torch.nn.utils.clip_grad_norm_(weights, clip)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def _require_number(loss: float, step: int, config: WarmUpConfig) -> None:
