@@ -1,4 +1,4 @@
-"""Writes the tables of the EPR study, its recipes, and of what search and policies take into docs/results.md.
+"""Writes the tables of the studies (EPR, warm-up, scoring), and of what search and policies take, into docs/results.md.
 
 python -m benchmarks.tables
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import scoring_study, warmup_study
 from benchmarks.epr_study import TASKS
 from benchmarks.search import COLUMNS
 from selector.evaluation.statistics import PairedDifference, Values, paired_bootstrap
@@ -25,6 +26,8 @@ SEARCH = HERE / "results" / "search.json"
 RECIPES = HERE / "results" / "recipes.json"
 POLICIES = HERE / "results" / "policy_speed.json"
 POLICY_STUDY = HERE / "results" / "policies"
+WARM_UP = HERE / "results" / "warmup.json"
+SCORING = HERE / "results" / "scoring.json"
 ASKING = ("random", "bm25", "nearest", "epr")
 LM_FREE = ("majority", "label-vote", "logreg", "epr: label vote")
 Study = dict[str, Any]
@@ -326,6 +329,9 @@ def page() -> str:
     sections["policy study"] = policy_study_lines(read_studies())
     if RECIPES.is_file():
         sections["recipes"] = recipe_table(json.loads(RECIPES.read_text("utf-8")))
+    for name, file, table in (("warmup", WARM_UP, warmup_study.table), ("scoring", SCORING, scoring_study.table)):
+        if file.is_file():
+            sections[name] = table(json.loads(file.read_text("utf-8")))
     for name, lines in sections.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         head, rest = text.split(begin)
