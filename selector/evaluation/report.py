@@ -24,13 +24,18 @@ PAGE = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-
 
 
 def write_report(
-    path: Path, comparison: Comparison, *, pool: Pool, queries: Sequence[Example], context: Mapping[str, Any]
+    path: Path,
+    comparisons: Sequence[Comparison],
+    *,
+    pool: Pool,
+    queries: Sequence[Example],
+    context: Mapping[str, Any],
 ) -> Path:
-    """Writes the report.
+    """Writes the report about the comparison with the most shots.
 
     Args:
         path: The HTML file.
-        comparison: The comparison.
+        comparisons: One for each number of shots, ascending.
         pool: Where demonstrations came from.
         queries: The queries, in the order compared.
         context: What it is about; "task", "lm" and "command" are shown.
@@ -41,6 +46,7 @@ def write_report(
     Raises:
         DiskFullError: When there is no room.
     """
+    comparison = comparisons[-1]
     best = comparison.summary[0]
     facts = {
         "task": context.get("task", ""),

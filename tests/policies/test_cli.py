@@ -78,6 +78,10 @@ def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
 
     manifest = json.loads(run("inspect", artifact, "--json").stdout)
     assert (manifest["shots"], manifest["encoder"], manifest["max_per_label"]) == (2, "encoder", 2)
+    mining = json.loads((retriever / "shotsmith.json").read_text())["training_lm_tokens"]
+    assert mining == json.loads((mined / "lm_usage.json").read_text())["tokens"] > 0
+    training = mining + json.loads((runs / "lm_usage.json").read_text())["tokens"]
+    assert manifest["training_lm_tokens"] == training > mining
     assert "shortlist size" in run("inspect", artifact).stdout
 
     query = ("--text", "text=the plot is superb and warm", "--task", task)
@@ -93,9 +97,8 @@ def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
         f"zero,random,bm25,nearest,mmr,dpp,dpp:{retriever},best-of-k,{retriever},{artifact},{artifact}+locale,"
         "label-vote,logreg,majority"
     )
-    result = run(
-        "compare", *common, "--methods", methods, "--shots", 2, "--seeds", 2, "--out", tmp_path / "out", "--json"
-    )
+    asked = ("compare", *common, "--methods", methods, "--shots", 2, "--seeds", 2, "--out", tmp_path / "out")
+    result = run(*asked, "--json")
     assert result.exit_code == 0, result.output
     results = json.loads(result.stdout)
     assert results == json.loads((tmp_path / "out" / "results.json").read_text())
@@ -107,6 +110,26 @@ def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
     assert all(row["lm_tokens_computed"] <= row["lm_tokens"] for row in results["rows"])
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     assert len((tmp_path / "out" / "per_query.csv").read_text().splitlines()) == 1 + 8 * len(results["rows"])
+    again = run(*asked[:1], "--task", task, *asked[4:])
+    assert again.exit_code == 0, again.output
+    assert f"{len(results['rows'])} of {len(results['rows'])} runs were finished already" in again.stderr
+
+    methods = f"random,{artifact},best-of-k"
+    swept = run(
+        *asked[:5],
+        methods,
+        "--baseline",
+        "random",
+        *("--shots", "2,1,0", "--seeds", 1, "--out"),
+        tmp_path / "sweep",
+        *("--budget", "equal", "--metrics", "macro-f1,ece"),
+    )
+    assert swept.exit_code == 0, swept.output
+    results = json.loads((tmp_path / "sweep" / "results.json").read_text())
+    assert results["shots"] == [0, 1, 2]
+    assert results["budget"] == {"asked": "equal", "lm_tokens": dict.fromkeys("012", training)}
+    for shown in ("macro-f1", "accuracy by shots", f"{training:,}", "Verdict", "table.md"):
+        assert shown in swept.stdout
 
 
 @pytest.mark.bundled
@@ -207,6 +230,10 @@ def one_line(result: Result, code: int, *fragments: str) -> None:
         (("compare", "--task", "{task}", "--out", "{dir}/o", "--methods", ","), 2, ("no method",)),
         (("compare", "--task", "{task}", "--out", "{dir}/o", "--baseline", "foo", "--methods", "bm25"), 2, ("foo",)),
         (("compare", "--task", "{task}", "--out", "{dir}/o", "--orderer", "foo"), 2, ("orderer",)),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--shots", "1,two"), 2, ("--shots", "1,two")),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--budget", "most"), 2, ("--budget", "equal")),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--budget", "0"), 2, ("budget is 0",)),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--metrics", "bleu"), 2, ("metric for classification",)),
         (("train-retriever", "--task", "{task}", "--mined", "{dir}/none", "--out", "{dir}/r"), 2, ("none",)),
         (("train-policy", "--task", "{task}", "--out", "{dir}/p", "--algo", "dqn"), 2, ("algorithm",)),
         (("train-policy", "--task", "{task}", "--out", "{dir}/p", "--env", "pool"), 2, ("environment", "corpus")),
@@ -277,6 +304,19 @@ def test_interruption_and_disk_errors_are_one_line(
         raise error
     assert caught.value.exit_code == code
     assert fragment in capsys.readouterr().err
+
+
+def test_the_note_of_an_error_stands_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards what is said about finished work when a later part fails."""
+    import typer
+
+    from selector.errors import ServerError
+
+    error = ServerError("the server is gone", expected="an answer", remedy="Start it.")
+    error.add_note("3 finished runs are kept.")
+    with pytest.raises(typer.Exit), errors_as_one_line():
+        raise error
+    assert "Start it. 3 finished runs are kept." in capsys.readouterr().err
 
 
 def test_our_own_mistakes_keep_their_traceback() -> None:

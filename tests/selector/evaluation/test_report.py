@@ -40,7 +40,7 @@ class _Page(HTMLParser):
 @pytest.fixture
 def page(comparison: Comparison, hostile_engine, hostile_queries, tmp_path: Path) -> _Page:
     path = write_report(
-        tmp_path / "report.html", comparison, pool=hostile_engine.pool, queries=hostile_queries, context=CONTEXT
+        tmp_path / "report.html", [comparison], pool=hostile_engine.pool, queries=hostile_queries, context=CONTEXT
     )
     parsed = _Page()
     parsed.feed(path.read_text(encoding="utf-8"))
