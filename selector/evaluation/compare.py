@@ -114,10 +114,7 @@ def compare(
     """
     bounds = {method.name for method in methods if method.upper_bound}
     _check_names([*(method.name for method in methods), *(reference.name for reference in references)], baseline)
-    if baseline in bounds:
-        raise UsageError(
-            f"the baseline is {baseline}, an upper bound", expected="a method", remedy="Choose another baseline."
-        )
+    _check_no_bound(baseline, bounds)
     _check_seeds(seeds)
     _check_queries(engine, queries)
     rows = []
@@ -147,6 +144,13 @@ def _check_names(names: Sequence[str], baseline: str) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         # Rows of one name would be averaged as if they were seeds.
         raise UsageError(f"several methods are named {twice[0]!r}", expected="distinct names", remedy="Rename one.")
+
+
+def _check_no_bound(baseline: str, bounds: set[str]) -> None:
+    if baseline in bounds:
+        raise UsageError(
+            f"the baseline is {baseline}, an upper bound", expected="a method", remedy="Choose another baseline."
+        )
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

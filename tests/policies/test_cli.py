@@ -57,6 +57,41 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOTSMITH_CACHE", str(tmp_path / "cache"))
 
 
+def check_comparisons(task: Path, retriever: Path, artifact: Path, training: int) -> None:
+    """Compares everything, then the same again from its finished runs, then over several numbers of shots."""
+    methods = (
+        f"zero,random,bm25,nearest,mmr,dpp,dpp:{retriever},best-of-k,{retriever},{artifact},{artifact}+locale,"
+        "label-vote,logreg,majority"
+    )
+    out, asked = task.parent / "out", ("compare", "--task", task)
+    options = ("--methods", methods, "--shots", 2, "--seeds", 2, "--out", out)
+    result = run(*asked, *options, "--quiet", "--json")
+    assert result.exit_code == 0, result.output
+    results = json.loads(result.stdout)
+    assert results == json.loads((out / "results.json").read_text())
+    assert {row["method"] for row in results["summary"]} == {
+        *("zero", "random", "bm25", "nearest", "mmr", "dpp", "dpp:epr", "best-of-k", "epr", "policy", "policy+locale"),
+        *("label-vote", "logreg", "majority"),
+    }
+    assert [row["seed"] for row in results["rows"] if row["method"] == "random"] == [0, 1]
+    assert all(row["lm_tokens_computed"] <= row["lm_tokens"] for row in results["rows"])
+    assert (out / "report.html").stat().st_size > 10_000
+    assert len((out / "per_query.csv").read_text().splitlines()) == 1 + 8 * len(results["rows"])
+    again = run(*asked, *options)
+    assert again.exit_code == 0, again.output
+    assert f"{len(results['rows'])} of {len(results['rows'])} runs were finished already" in again.stderr
+
+    options = ("--methods", f"random,{artifact},best-of-k", "--baseline", "random", "--shots", "2,1,0", "--seeds", 1)
+    more = ("--budget", "equal", "--metrics", "macro-f1,ece", "--out", task.parent / "sweep", "--quiet")
+    swept = run(*asked, *options, *more)
+    assert swept.exit_code == 0, swept.output
+    results = json.loads((task.parent / "sweep" / "results.json").read_text())
+    assert results["shots"] == [0, 1, 2]
+    assert results["budget"] == {"asked": "equal", "lm_tokens": dict.fromkeys("012", training)}
+    for shown in ("macro-f1", "accuracy by shots", f"{training:,}", "Verdict", "table.md"):
+        assert shown in swept.stdout
+
+
 @pytest.mark.bundled
 def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
     """Guards every command from mining to the comparison, as scripts and people chain them; and their second run."""
@@ -93,43 +128,7 @@ def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
     assert run("predict", *query, "--method", "bm25").exit_code == 0
 
-    methods = (
-        f"zero,random,bm25,nearest,mmr,dpp,dpp:{retriever},best-of-k,{retriever},{artifact},{artifact}+locale,"
-        "label-vote,logreg,majority"
-    )
-    asked = ("compare", *common, "--methods", methods, "--shots", 2, "--seeds", 2, "--out", tmp_path / "out")
-    result = run(*asked, "--json")
-    assert result.exit_code == 0, result.output
-    results = json.loads(result.stdout)
-    assert results == json.loads((tmp_path / "out" / "results.json").read_text())
-    assert {row["method"] for row in results["summary"]} == {
-        *("zero", "random", "bm25", "nearest", "mmr", "dpp", "dpp:epr", "best-of-k", "epr", "policy", "policy+locale"),
-        *("label-vote", "logreg", "majority"),
-    }
-    assert [row["seed"] for row in results["rows"] if row["method"] == "random"] == [0, 1]
-    assert all(row["lm_tokens_computed"] <= row["lm_tokens"] for row in results["rows"])
-    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
-    assert len((tmp_path / "out" / "per_query.csv").read_text().splitlines()) == 1 + 8 * len(results["rows"])
-    again = run(*asked[:1], "--task", task, *asked[4:])
-    assert again.exit_code == 0, again.output
-    assert f"{len(results['rows'])} of {len(results['rows'])} runs were finished already" in again.stderr
-
-    methods = f"random,{artifact},best-of-k"
-    swept = run(
-        *asked[:5],
-        methods,
-        "--baseline",
-        "random",
-        *("--shots", "2,1,0", "--seeds", 1, "--out"),
-        tmp_path / "sweep",
-        *("--budget", "equal", "--metrics", "macro-f1,ece"),
-    )
-    assert swept.exit_code == 0, swept.output
-    results = json.loads((tmp_path / "sweep" / "results.json").read_text())
-    assert results["shots"] == [0, 1, 2]
-    assert results["budget"] == {"asked": "equal", "lm_tokens": dict.fromkeys("012", training)}
-    for shown in ("macro-f1", "accuracy by shots", f"{training:,}", "Verdict", "table.md"):
-        assert shown in swept.stdout
+    check_comparisons(task, retriever, artifact, training)
 
 
 @pytest.mark.bundled
