@@ -1,4 +1,4 @@
-"""Writes the tables of the EPR study, its recipes, and of what search and policies take into docs/results.md.
+"""Writes the tables of the studies of EPR, its recipes and prompts, and of what search and policies take into docs.
 
 python -m benchmarks.tables
 """
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.epr_study import TASKS
+from benchmarks.prompt_study import prompt_lines, read_cells
 from benchmarks.search import COLUMNS
 from selector.evaluation.statistics import PairedDifference, Values, paired_bootstrap
 from selector.inference.free_text import exact_match
@@ -283,6 +284,8 @@ def page() -> str:
     sections["policies"] = policy_lines(json.loads(POLICIES.read_text("utf-8")))
     if RECIPES.is_file():
         sections["recipes"] = recipe_table(json.loads(RECIPES.read_text("utf-8")))
+    if cells := read_cells():
+        sections["prompts"] = prompt_lines(cells)
     for name, lines in sections.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         head, rest = text.split(begin)

@@ -126,7 +126,7 @@ def load_templates(path: Path, base: PromptTemplate) -> list[PromptTemplate]:
         raise DataFileError(f"there is no file {path}", expected="a JSONL file of templates", remedy="Check the path.")
     templates = []
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
             if line.strip():
                 templates.append(_template(json.loads(line), base, f"{path} line {number}"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -171,7 +171,8 @@ def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
         raise DataFileError(f"there is no file {path}", expected="a JSONL file", remedy="Check the path.")
     rows: list[tuple[str, Mapping[str, Any]]] = []
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        # Not splitlines: a text may hold U+2028 and its like, which JSON writes as they are.
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
             if line.strip():
                 row, where = json.loads(line), f"{path} line {number}"
                 if not isinstance(row, dict) or not isinstance(row.get("question"), str):

@@ -140,7 +140,7 @@ def test_a_rationale_does_not_state_its_choice_twice(text: str, kept: str) -> No
 def test_gold_rationales_hold_their_answers(name: str, kind: str, share: float, shared_data: Path) -> None:
     """Guards the rules against real texts: what people wrote leads to the gold answer, by whichever rule."""
     right = []
-    for line in (shared_data / name / "test.jsonl").read_text().splitlines():
+    for line in (shared_data / name / "test.jsonl").read_text(encoding="utf-8").strip().split("\n"):
         row = json.loads(line)
         gold = "ABCDE"[row["answer"]] if kind == CHOICE else row["answer"]
         right.append(same_answer(extract_answer(row["rationale"], kind).value, gold, kind))

@@ -74,6 +74,13 @@ def test_what_is_wrong_with_a_file_is_named(rows: Any, error: type[Exception], f
         load_problems(tmp_path / "nowhere.jsonl")
 
 
+def test_line_separators_within_a_question_end_no_row(tmp_path: Path) -> None:
+    """Guards gsm8k, where a question holds U+2028: its row was cut in two."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "How\u2028many?", "answer": "1"}\r\n', encoding="utf-8")
+    assert load_problems(path)[0][0].question == "How\u2028many?"
+
+
 def test_parts_and_unanswered_questions_are_read(tmp_path: Path) -> None:
     """Guards demonstrations of one's own for Self-Ask, and queries that have no gold answer."""
     path = write(tmp_path, {"question": "How many?", "parts": [["First?", "2"]]}, {"question": "And now?"})
