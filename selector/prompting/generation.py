@@ -1,8 +1,8 @@
 """Demonstrations that the language model writes itself, for each query and each label (Kim et al., 2022, SG-ICL).
 
-What is written is cut to one line, and refused where it is empty or repeats the query, a member of the pool, or what
-was written for the query before. What is kept stands behind the pool's own members in a longer pool, so that indices of
-the pool go on to mean the same and any selector may add retrieved demonstrations.
+What is written ends at a quotation mark or its line's end, and is refused where it is empty or repeats the query, a
+member of the pool, or what was written for the query before. What is kept stands behind the pool's own members in a
+longer pool, so that indices of the pool go on to mean the same and any selector may add retrieved demonstrations.
 """
 
 from __future__ import annotations
@@ -155,12 +155,13 @@ def generation_prompt(template: PromptTemplate, query: Query, label: str) -> str
         label: The label.
 
     Returns:
-        The prompt; one line is expected behind it.
+        The prompt; a text up to a quotation mark is expected behind it.
     """
     *kept, written = template.input_fields
     given = "".join(f"{name}: {_line(query.fields[name])}\n" for name in kept)
     answer = template.completion(label).strip()
-    return f'{given}{written}: {_line(query.fields[written])}\nanother {written}, for which the answer is "{answer}":'
+    text = _line(query.fields[written])
+    return f'{given}{written}: "{text}"\nanother {written}, for which the answer is "{answer}": "'
 
 
 def generate_demonstrations(
@@ -223,7 +224,7 @@ def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig
             texts = lm.generate(
                 [prompt] * (config.per_label - kept),
                 max_new_tokens=config.max_new_tokens,
-                stop=("\n",),
+                stop=('"', "\n"),
                 temperature=config.temperature,
                 top_k=config.top_k,
                 seed=config.seed + attempt * config.per_label,

@@ -31,7 +31,7 @@ def reply(prompt: str, seed: int) -> str:
     """Numbers behind questions, instructions behind demonstrations, and texts behind labels."""
     if prompt.endswith("was told to"):
         return f" judge the review by rule {seed}."
-    if prompt.endswith('":'):
+    if prompt.endswith('": "'):
         return f" a tale told {seed} times to {len(prompt)} people"
     return " 5" if prompt.endswith("is") else " It is 5.\n1. How? The answer is 5."
 

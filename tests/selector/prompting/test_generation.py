@@ -29,19 +29,19 @@ def engine_of(pool: Pool, replies: Any) -> InferenceEngine:
 
 def inventive(prompt: str, seed: int) -> str:
     """A new text for each query, label and seed."""
-    label = prompt.rpartition('"')[0].rpartition('"')[2]
-    return f" a {label} tale number {seed} of {len(prompt)} letters\nanother line"
+    label = prompt.split('"')[-3]
+    return f' a {label} tale number {seed} of {len(prompt)} letters" another line'
 
 
 def test_the_request_names_query_field_and_label(queries: list[Query]) -> None:
     """Guards the condition: generation must see the query and the label, and never the query's gold label alone."""
     text = queries[0].fields["text"]
     prompt = generation_prompt(planted_template(), queries[0], "rotten")
-    assert prompt == f'text: {text}\nanother text, for which the answer is "rotten":'
+    assert prompt == f'text: "{text}"\nanother text, for which the answer is "rotten": "'
     pairs = PromptTemplate("{premise} {question}{label}", {"no": " no", "yes": " yes"})
     query = Example("q", {"premise": "It\nrains.", "question": "Is it dry?"})
     prompt = generation_prompt(pairs, query, "yes")
-    assert prompt.startswith("premise: It rains.\nquestion: Is it dry?\nanother question, ")
+    assert prompt.startswith('premise: It rains.\nquestion: "Is it dry?"\nanother question, ')
 
 
 def test_demonstrations_are_written_for_each_label(pool: Pool, queries: list[Query]) -> None:
