@@ -1,4 +1,4 @@
-"""Writes the tables of the studies (EPR, warm-up, scoring), and of what search and policies take, into docs/results.md.
+"""Writes the tables of the studies, and of what search and policies take, into docs/results.md.
 
 python -m benchmarks.tables
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks import scoring_study, warmup_study
 from benchmarks.epr_study import TASKS
+from benchmarks.prompt_study import prompt_lines, read_cells
 from benchmarks.search import COLUMNS
 from selector.evaluation.statistics import PairedDifference, Values, paired_bootstrap
 from selector.inference.free_text import exact_match
@@ -332,6 +333,8 @@ def page() -> str:
     for name, file, table in (("warmup", WARM_UP, warmup_study.table), ("scoring", SCORING, scoring_study.table)):
         if file.is_file():
             sections[name] = table(json.loads(file.read_text("utf-8")))
+    if cells := read_cells():
+        sections["prompts"] = prompt_lines(cells)
     for name, lines in sections.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         head, rest = text.split(begin)

@@ -1,6 +1,28 @@
 """The command line: `shotsmith`. Importing this package registers every command."""
 
-from policies.cli import answering, explaining, judging, looking, policy_training, training, warming
+from policies.cli import (
+    answering,
+    explaining,
+    judging,
+    looking,
+    policy_training,
+    prompting,
+    reasoning,
+    training,
+    warming,
+)
 from policies.cli.app import app, main
 
-__all__ = ["answering", "app", "explaining", "judging", "looking", "main", "policy_training", "training", "warming"]
+__all__ = [
+    "answering",
+    "app",
+    "explaining",
+    "judging",
+    "looking",
+    "main",
+    "policy_training",
+    "prompting",
+    "reasoning",
+    "training",
+    "warming",
+]
