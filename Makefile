@@ -77,4 +77,6 @@ $(STAMP): pyproject.toml constraints.txt bundled.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r bundled.txt
+# haystack-ai brings docstring_parser, which writes over pydoclint's fork of it; the fork has all that the original has.
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --force-reinstall -c constraints.txt docstring_parser_fork
 	@touch $@

@@ -1,4 +1,4 @@
-"""Writes the tables of the EPR study, its recipes, the presets, and what search and policies take into docs/results.md.
+"""Writes the tables of the studies, and of what search and policies take, into docs/results.md.
 
 python -m benchmarks.tables
 """
@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import scoring_study, warmup_study
 from benchmarks.epr_study import TASKS
 from benchmarks.presets import RESULT as PRESETS
 from benchmarks.presets import preset_table
+from benchmarks.prompt_study import prompt_lines, read_cells
 from benchmarks.search import COLUMNS
 from selector.evaluation.statistics import PairedDifference, Values, paired_bootstrap
 from selector.inference.free_text import exact_match
@@ -26,6 +28,9 @@ RESULTS = HERE / "results" / "epr"
 SEARCH = HERE / "results" / "search.json"
 RECIPES = HERE / "results" / "recipes.json"
 POLICIES = HERE / "results" / "policy_speed.json"
+POLICY_STUDY = HERE / "results" / "policies"
+WARM_UP = HERE / "results" / "warmup.json"
+SCORING = HERE / "results" / "scoring.json"
 ASKING = ("random", "bm25", "nearest", "epr")
 LM_FREE = ("majority", "label-vote", "logreg", "epr: label vote")
 Study = dict[str, Any]
@@ -274,6 +279,47 @@ def study_lines() -> list[str]:
     return lines
 
 
+def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = POLICY_STUDY) -> list[str]:
+    """Lays out what trained policies answer beside the retriever whose shortlist they choose from.
+
+    Args:
+        found: Task to the studies of retrievers.
+        folder: Where `benchmarks.policy_study` has written its results.
+
+    Returns:
+        Lines of Markdown: a row for each variant and task, and for each variant over all its queries.
+    """
+    retrievers = {(study["task"], study["seed"]): study for studies in found.values() for study in studies}
+    pairs: defaultdict[str, defaultdict[str, list[tuple[Study, Study]]]] = defaultdict(lambda: defaultdict(list))
+    for file in sorted(folder.glob("*.json")):
+        study = json.loads(file.read_text(encoding="utf-8"))
+        beside = retrievers.get((study["task"], study["seed"]))
+        for variant, answers in study["answers"].items() if beside is not None else ():
+            count = min(len(answers), len(beside["gold"]))
+            given = {name: own[:count] for name, own in beside["answers"].items()} | {variant: answers[:count]}
+            pairs[variant][study["task"]].append((study, {**beside, "gold": beside["gold"][:count], "answers": given}))
+    lines = [
+        "| variant | task | queries | rl | - epr | - epr: label vote | - nearest | - random | LM tokens | minutes |",
+        "|---" * 10 + "|",
+    ]
+    for variant, by_task in pairs.items():
+        cells = [(task, own) for task, own in by_task.items()]
+        everything = [pair for _, own in cells for pair in own]
+        lines += [_policy_row(variant, task, own) for task, own in [*cells, ("**all queries**", everything)]]
+    return [*lines, ""]
+
+
+def _policy_row(variant: str, task: str, pairs: Sequence[tuple[Study, Study]]) -> str:
+    studies = [beside for _, beside in pairs]
+    own = correctness(studies, variant)
+    rivals = ("epr", "epr: label vote", "nearest", "random")
+    differences = [shown(paired_bootstrap(own, correctness(studies, name))) for name in rivals]
+    spent = [study["cost"][f"training {variant}"] for study, _ in pairs]
+    tokens, seconds = (float(np.mean([cost[what] for cost in spent])) for what in ("tokens", "seconds"))
+    cells = [variant, task, str(len(own)), f"{100 * own.mean():.1f}", *differences]
+    return f"| {' | '.join(cells)} | {tokens:,.0f} | {seconds / 60:.1f} |"
+
+
 def page() -> str:
     """Puts the tables into the page.
 
@@ -283,10 +329,16 @@ def page() -> str:
     text = PAGE.read_text(encoding="utf-8")
     sections = {"epr": study_lines(), "search": search_table(json.loads(SEARCH.read_text("utf-8")))}
     sections["policies"] = policy_lines(json.loads(POLICIES.read_text("utf-8")))
+    sections["policy study"] = policy_study_lines(read_studies())
     if RECIPES.is_file():
         sections["recipes"] = recipe_table(json.loads(RECIPES.read_text("utf-8")))
     if PRESETS.is_file():
         sections["presets"] = preset_table(json.loads(PRESETS.read_text("utf-8")))
+    for name, file, table in (("warmup", WARM_UP, warmup_study.table), ("scoring", SCORING, scoring_study.table)):
+        if file.is_file():
+            sections[name] = table(json.loads(file.read_text("utf-8")))
+    if cells := read_cells():
+        sections["prompts"] = prompt_lines(cells)
     for name, lines in sections.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         head, rest = text.split(begin)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from envs.corpus import CorpusProblem, CorpusScorer, corpus_problem
 from policies.offline_dqn import CorpusTrainingConfig, train_corpus_policy
+from policies.runs import RUN_FILE
 from policies.stages import embeddings_of, provenance_of_policy
+from policies.training_usage import usage_recorded
 from selector.data.pool import Pool
 from selector.progress import SILENT, Progress
 from selector.types import Example
@@ -64,15 +66,16 @@ def train_corpus_policy_on(
     )
     provenance = provenance_of_policy(workspace, nearest, retriever)
     queries = {"reward queries": fingerprint_of(rewarded), "dev queries": fingerprint_of(task.dev)}
-    return train_corpus_policy(
-        problem,
-        dev,
-        out=out,
-        config=config,
-        provenance=replace(provenance, fingerprints={**provenance.fingerprints, **queries}),
-        resume=resume,
-        progress=progress,
-    )
+    with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume):
+        return train_corpus_policy(
+            problem,
+            dev,
+            out=out,
+            config=config,
+            provenance=replace(provenance, fingerprints={**provenance.fingerprints, **queries}),
+            resume=resume,
+            progress=progress,
+        )
 
 
 def fingerprint_of(queries: tuple[Example, ...]) -> str:

@@ -19,20 +19,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from policies.comparison import ComparisonOutcome, ComparisonPlan, compare_methods
 from policies.export import export_policy
 from policies.mining import MiningConfig
 from policies.ppo import PolicyTrainingConfig
 from policies.retriever_config import RetrieverTrainingConfig
-from policies.stages import (
-    ComparisonOutcome,
-    ComparisonPlan,
-    compare_methods,
-    mine_candidates,
-    train_policy_on,
-    train_retriever_on,
-)
+from policies.stages import mine_candidates, train_policy_on, train_retriever_on
 from selector.errors import ShotsmithError
-from selector.evaluation.results import result_table, shown_verdict
+from selector.evaluation.results import shown_verdict
+from selector.evaluation.tables import result_table
 from selector.progress import SILENT, Progress
 from selector.prompting.embedding_text import input_text
 from selector.strategies.learned import LearnedSelector

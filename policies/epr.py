@@ -23,6 +23,7 @@ from policies.mined_storage import writing
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.retriever_folder import load_base, write_retriever
 from policies.retriever_material import TrainingMaterial, gather, read_lines
+from policies.training_usage import read_usage
 from selector.data.pool import Pool
 from selector.errors import ArtifactError, ShotsmithError
 from selector.progress import SILENT, Progress
@@ -79,7 +80,7 @@ def train_retriever(
     config = config or RetrieverTrainingConfig()
     closed = pool.labels if labels is None else tuple(labels)
     _prepare(out)
-    header, lines = read_lines([mined] if isinstance(mined, Path) else list(mined), pool)
+    header, lines = read_lines(_places(mined), pool)
     model = load_base(base_encoder, longest=config.max_seq_length, encoders=config.encoders)
     material = gather(lines, model, pool, dev=dev, labels=closed, config=config)
     scratch = _scratch(out, pool, lines, weights_fingerprint(model), config)
@@ -88,7 +89,7 @@ def train_retriever(
         try:
             _fit(model, material, pool, closed, config=config, folder=scratch, progress=progress)
             metrics |= material.measured(model, pool, config, suffix="after")
-            card = _card(str(base_encoder), pool, header, metrics=metrics, config=config, names=names)
+            card = _card(str(base_encoder), pool, header, mined=mined, metrics=metrics, config=config, names=names)
             _replace(out, model, card, config=config, scratch=scratch)
         except (ShotsmithError, OSError, SafetensorError):
             shutil.rmtree(scratch, ignore_errors=True)  # a full disk needs the room; diverged weights help nobody
@@ -102,6 +103,7 @@ def _card(
     pool: Pool,
     header: MiningHeader | None,
     *,
+    mined: Path | Sequence[Path],
     metrics: dict[str, float],
     config: RetrieverTrainingConfig,
     names: tuple[str, str],
@@ -115,7 +117,19 @@ def _card(
         demonstration_form="labelled" if config.labelled_demonstrations else "input",
         task=names[0],
         lm=names[1],
+        training_lm_tokens=_mining_tokens(_places(mined)),
     )
+
+
+def _places(mined: Path | Sequence[Path]) -> list[Path]:
+    return [mined] if isinstance(mined, Path) else list(mined)
+
+
+def _mining_tokens(places: Sequence[Path]) -> int | None:
+    """What the mining of all folders asked of the language model; None where one of them does not say."""
+    usages = [read_usage(folder) for folder in {place if place.is_dir() else place.parent for place in places}]
+    known = [usage.tokens for usage in usages if usage is not None]
+    return sum(known) if len(known) == len(usages) else None
 
 
 def _replace(

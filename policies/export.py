@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from policies.runs import CORPUS_RUN, Best, provenance_of, read_best, read_corpus_best, read_run
+from policies.training_usage import read_usage
 from selector.errors import ArtifactError
 from selector.learned.artifact import CORPUS, ENCODER_FOLDER, Artifact, Manifest, write_artifact
 from selector.learned.corpus_artifact import CorpusArtifact, write_corpus_artifact
 from selector.learned.observation import feature_names
+from selector.strategies.retriever import CARD_FILE, read_retriever_card
 from selector.version import __version__
 
 PARITY_TOLERANCE = 1e-5  # nats; the same weights on the same machine agree exactly
@@ -35,6 +37,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
     content = read_run(run)
     folder = Path(provenance_of(content).encoder)
     trained = folder if folder.is_dir() else None
+    asked = _training_tokens(run, trained)
     if content.get("kind") == CORPUS_RUN:
         learned = read_corpus_best(run)
         manifest = _manifest(
@@ -43,6 +46,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
             trained,
             shortlist_size=len(content["candidates"]),
             kind=CORPUS,
+            training_lm_tokens=asked,
             candidates=tuple(content["candidates"]),
             features=tuple(content["features"]),
         )
@@ -55,6 +59,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
         best,
         trained,
         shortlist_size=config["shortlist_size"],
+        training_lm_tokens=asked,
         features=feature_names(config["lm_features"]),
     )
     return write_artifact(
@@ -77,6 +82,18 @@ def _manifest(content: dict[str, Any], best: Best[Any], trained: Path | None, **
         shotsmith=__version__,
         **particular,
     )
+
+
+def _training_tokens(run: Path, retriever: Path | None) -> int | None:
+    """What training and the retriever behind it asked of the language model; None where one of them does not say."""
+    own = read_usage(run)
+    mined = 0
+    if retriever is not None and (retriever / CARD_FILE).is_file():
+        counted = read_retriever_card(retriever).training_lm_tokens
+        if counted is None:
+            return None
+        mined = counted
+    return None if own is None else own.tokens + mined
 
 
 def check_parity(artifact: Artifact | CorpusArtifact, best: Best[Any]) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from policies.mined import Candidate, MinedQuery, MiningHeader
-from policies.mined_storage import STORAGES, append_mined, open_mined
+from policies.mined_storage import HEADER_FILE, STORAGES, append_mined, open_mined
+from policies.training_usage import usage_recorded
 from selector.data.pool import Pool
 from selector.errors import TooFewExamplesError, UnknownNameError, UsageError
 from selector.inference.engine import InferenceEngine
@@ -110,10 +111,13 @@ def mine(
     order = np.random.default_rng(config.seed).permutation(len(asked))[: config.query_limit]
     planned = [asked[int(position)] for position in order]
     _check(engine, planned, config.candidates + config.context)
-    done = {mined.query.uid for mined in open_mined(out, _header(engine, asked, selectors, config), resume=resume)}
-    remaining = [query for query in planned if query.uid not in done]
     size = max(1, PAIRS_PER_CALL // config.candidates)
-    with progress.track("Mining candidates", len(planned)) as advance:
+    with (
+        usage_recorded(out, lambda: engine.lm.usage, marker=HEADER_FILE, resume=resume),
+        progress.track("Mining candidates", len(planned)) as advance,
+    ):
+        done = {mined.query.uid for mined in open_mined(out, _header(engine, asked, selectors, config), resume=resume)}
+        remaining = [query for query in planned if query.uid not in done]
         advance(len(planned) - len(remaining))
         for start in range(0, len(remaining), size):
             chunk = remaining[start : start + size]

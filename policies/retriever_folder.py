@@ -85,6 +85,7 @@ def write_retriever(
 
 def _readme(card: RetrieverCard, config: Mapping[str, object]) -> str:
     rows = [f"| {name} | {value:.4f} |" for name, value in sorted(card.metrics.items())]
+    mining = "unknown" if card.training_lm_tokens is None else f"{card.training_lm_tokens:,}"
     label = " and its label" if card.demonstration_form == "labelled" else ""
     return "\n".join(
         [
@@ -106,6 +107,7 @@ def _readme(card: RetrieverCard, config: Mapping[str, object]) -> str:
             "",
             f"- Base encoder: {card.base_encoder}",
             f"- Language model that scored: {card.lm} `{card.lm_fingerprint}`",
+            f"- Tokens that mining asked of it: {mining}",
             f"- Pool: `{card.pool_fingerprint}`",
             f"- Prompt template: `{card.template_fingerprint}`",
             f"- Training: {', '.join(f'{name} {value}' for name, value in config.items())}",

@@ -6,8 +6,8 @@ import rich
 import typer
 
 from policies.cli.app import errors_as_one_line
-from policies.stages import ComparisonPlan, compare_methods
-from selector.evaluation.results import result_table
+from policies.comparison import ComparisonPlan, compare_methods
+from selector.evaluation.tables import result_table
 from selector.progress import RichProgress
 from selector.workspace import Workspace
 

@@ -258,3 +258,21 @@ class ExtraMissingError(ShotsmithError):
         )
         self.package = package
         self.extra = extra
+
+
+class PackageMissingError(ShotsmithError):
+    """A package that no extra can bring, because its requirements exclude shotsmith's, is not installed.
+
+    Args:
+        package: What could not be imported.
+        command: How it can be installed all the same.
+    """
+
+    def __init__(self, *, package: str, command: str) -> None:
+        super().__init__(
+            f"the package {package!r} is not installed, or what it imports is not",
+            expected="that package beside shotsmith; its own requirements exclude shotsmith's, so no extra brings it",
+            remedy=f"Run: {command}",
+        )
+        self.package = package
+        self.command = command

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -121,6 +121,48 @@ class ToyLanguageModel:
                 matches[at] = 1.0 + 2.0 * overlap
         copied = sum(weight for at, weight in matches.items() if context[at] == word)
         return (1 / vocabulary + copied) / (1 + sum(matches.values()))
+
+
+class ScriptedLanguageModel(ToyLanguageModel):
+    """Writes what a script says, so that what is made of recorded generations can be tested; scores as its base does.
+
+    Args:
+        replies: From a prompt and the seed of its sampling to what is written behind it.
+        context_length: The window, words.
+    """
+
+    def __init__(self, replies: Callable[[str, int], str], *, context_length: int = 4096) -> None:
+        super().__init__(context_length=context_length)
+        self._replies = replies
+        self.prompts: list[str] = []
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this model; the script is not part of it."""
+        return "scripted-1"
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_k: int = 0,
+        seed: int = 0,
+    ) -> list[str]:
+        """Continues prompts by the script, cut before a stop and to the length; see `LanguageModel.generate`."""
+        del top_k
+        texts = []
+        for number, prompt in enumerate(prompts):
+            text = self._replies(prompt, seed + number if temperature > 0 else 0)
+            cuts = [text.index(mark) for mark in stop if mark in text]
+            text = text[: min(cuts)] if cuts else text
+            texts.append("".join(_TOKEN.findall(text)[:max_new_tokens]))
+        self.prompts += prompts
+        words = sum(self.count_tokens([*prompts, *texts]))
+        self._usage = self._usage.also(calls=len(prompts), tokens=words, tokens_computed=words)
+        return texts
 
 
 class ToyEncoder:

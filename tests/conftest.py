@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+os.environ["LANGSMITH_TRACING"] = "false"
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else litellm asks the network when it is imported
 
 from selector.data.pool import Pool
 from selector.inference.engine import InferenceEngine
@@ -95,3 +100,73 @@ def tiny_llama() -> tuple[object, object]:
             attn_implementation="sdpa",
         )
         return LlamaForCausalLM(config).eval(), tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder: the mean of one random vector for each byte pair."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    tokenizer: Any = tiny_tokenizer()
+    folder = tmp_path_factory.mktemp("tiny-encoder")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=32)
+    SentenceTransformer(modules=[module], device="cpu").save(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def planted_task(tmp_path_factory: pytest.TempPathFactory, tiny_llama: tuple[Any, Any], tiny_encoder: Path) -> Path:
+    """A TASK.toml over planted reviews, with the tiny language model and the tiny encoder."""
+    folder = tmp_path_factory.mktemp("planted-task")
+    for part in tiny_llama:
+        part.save_pretrained(folder / "lm")
+    lines = [json.dumps({**one.fields, "label": one.label}) for one in planted_examples(60)]
+    (folder / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    document = {
+        "data": {"train": "train.jsonl", "test_size": 8, "dev_size": 6, "reward_size": 8},
+        "fields": {"inputs": ["text"], "label": "label"},
+        "prompt": {"template": planted_template().template},
+        "labels": dict(planted_template().verbalizers),
+        "lm": {"model": str(folder / "lm"), "device": "cpu"},
+        "encoder": {"model": str(tiny_encoder)},
+    }
+    sections = [
+        f"[{name}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in section.items())
+        for name, section in document.items()
+    ]
+    path = folder / "task.toml"
+    path.write_text("\n".join(sections), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def planted_policy(tmp_path_factory: pytest.TempPathFactory, planted_task: Path, tiny_encoder: Path) -> Path:
+    """The folder of an exported policy, trained for a moment on the planted task."""
+    from envs.demonstrations import query_problem
+    from policies.export import export_policy
+    from policies.ppo import PolicyTrainingConfig, train_policy
+    from policies.runs import Provenance
+    from selector.data.task import Task
+    from selector.retrieval.encoder import SentenceEncoder
+    from selector.strategies.dense import NearestSelector
+
+    folder = tmp_path_factory.mktemp("planted-policy")
+    task, encoder = Task.load(planted_task), SentenceEncoder.load(tiny_encoder)
+    engine = InferenceEngine(ToyLanguageModel(), task.template, task.pool)
+    config = PolicyTrainingConfig(
+        shots=2, shortlist_size=6, total_steps=64, copies=8, rollout_steps=4, batch_size=16, similarity_weight=0.0
+    )
+    problem = query_problem(engine, task.reward, NearestSelector(task.pool, encoder), config.decision())
+    fingerprints = {
+        "pool": task.pool.fingerprint,
+        "template": task.template.fingerprint,
+        "encoder": encoder.fingerprint,
+        "language model": engine.lm.fingerprint,
+    }
+    provenance = Provenance(str(tiny_encoder), labelled_demonstrations=False, fingerprints=fingerprints)
+    run = train_policy(problem, problem, out=folder / "run", config=config, provenance=provenance)
+    return export_policy(run, folder / "policy")

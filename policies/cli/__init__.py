@@ -1,6 +1,30 @@
 """The command line: `shotsmith`. Importing this package registers every command."""
 
-from policies.cli import answering, judging, looking, policy_training, presets, training
+from policies.cli import (
+    answering,
+    explaining,
+    judging,
+    looking,
+    policy_training,
+    presets,
+    prompting,
+    reasoning,
+    training,
+    warming,
+)
 from policies.cli.app import app, main
 
-__all__ = ["answering", "app", "judging", "looking", "main", "policy_training", "presets", "training"]
+__all__ = [
+    "answering",
+    "app",
+    "explaining",
+    "judging",
+    "looking",
+    "main",
+    "policy_training",
+    "presets",
+    "prompting",
+    "reasoning",
+    "training",
+    "warming",
+]

@@ -75,6 +75,55 @@ def select(
             console.print(f"{escape(shown)} [dim]({pool[index].uid}, {score:.3f})[/]", highlight=False)
 
 
+def check_choice(artifact: Path | None, method: str | None) -> None:
+    """Makes sure that one of --artifact and --method says who chooses.
+
+    Args:
+        artifact: As given.
+        method: As given.
+
+    Raises:
+        UsageError: When both or neither are given.
+    """
+    if (artifact is None) == (method is None):
+        raise UsageError(
+            f"--artifact is {'missing' if artifact is None else 'given'} and so is --method",
+            expected="one of the two",
+            remedy="Pass --artifact DIR for a policy, or --method NAME.",
+        )
+
+
+def chosen_selector(
+    workspace: Workspace, artifact: Path | None, method: str | None, *, seed: int, force: bool
+) -> Selector:
+    """Loads the policy or builds the method that chooses demonstrations.
+
+    Args:
+        workspace: The task and its models.
+        artifact: A folder written by `shotsmith export`, or None.
+        method: The name of a method, or None.
+        seed: For methods with random choices.
+        force: Whether a policy is used although the pool has changed.
+
+    Returns:
+        The selector.
+
+    Raises:
+        ArtifactMismatchError: When a policy was made for something else and `force` is off.
+        UnknownNameError: When there is no such method.
+    """
+    from selector.strategies.exported import load_policy
+    from selector.strategies.named import build_selector
+
+    if artifact is None:
+        return build_selector(
+            str(method), engine=workspace.engine, encoder=workspace.encoder, dev=workspace.task.dev, seed=seed
+        )
+    learned = load_policy(artifact, workspace.task.pool, force=force, engine=lambda: workspace.engine)
+    learned.check_engine(workspace.engine, force=force)
+    return learned
+
+
 @app.command()
 def predict(
     task: TaskOption,
@@ -92,27 +141,12 @@ def predict(
     quiet: QuietOption = False,
 ) -> None:
     """Answer queries with demonstrations."""
-    if (artifact is None) == (method is None):
-        raise UsageError(
-            f"--artifact is {'missing' if artifact is None else 'given'} and so is --method",
-            expected="one of the two",
-            remedy="Pass --artifact DIR for a policy, or --method NAME.",
-        )
-    from selector.strategies.exported import load_policy
-    from selector.strategies.named import build_selector
-
+    check_choice(artifact, method)
     workspace = Workspace.open(
         task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress_for(quiet)
     )
     asked = queries_from(workspace.task, text, queries)
-    if artifact is not None:
-        learned = load_policy(artifact, workspace.task.pool, force=force, engine=lambda: workspace.engine)
-        learned.check_engine(workspace.engine, force=force)
-        chosen: Selector = learned
-    else:
-        chosen = build_selector(
-            str(method), engine=workspace.engine, encoder=workspace.encoder, dev=workspace.task.dev, seed=seed
-        )
+    chosen = chosen_selector(workspace, artifact, method, seed=seed, force=force)
     predictions = Pipeline(chosen, workspace.engine).predict(asked, shots)
     if as_json:
         print_json(

@@ -41,7 +41,7 @@ def errors_as_one_line() -> Iterator[None]:
     try:
         yield
     except ShotsmithError as error:
-        raise _fail(str(error), error.exit_code) from error
+        raise _fail(" ".join([str(error), *getattr(error, "__notes__", ())]), error.exit_code) from error
     except KeyboardInterrupt as error:
         raise _fail(INTERRUPTED, 1) from error
     except OSError as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 
 from policies.cli.app import app
 from policies.cli.options import (
@@ -18,13 +19,20 @@ from policies.cli.options import (
     OutOption,
     QuietOption,
     RayAddressOption,
-    ShotsOption,
+    ResumeOption,
     TaskOption,
     print_json,
     print_usage,
     progress_for,
 )
+from selector.errors import UsageError
 from selector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from policies.comparison import ComparisonOutcome
+
+METHODS, LM_FREE = ("random", "bm25", "nearest"), ("label-vote", "logreg")
+UNLIMITED = 10_000  # characters of a line
 
 
 @app.command()
@@ -35,14 +43,28 @@ def compare(
         str,
         typer.Option(
             help="Comma-separated method names or folders; dpp:FOLDER picks diverse sets with a trained retriever; "
-            "NAME+ORDERER orders what NAME chose."
+            "NAME+ORDERER orders what NAME chose. By default random, bm25, nearest, and where labels are the same for "
+            "every query label-vote and logreg."
         ),
-    ] = "random,bm25,nearest,label-vote,logreg",
-    shots: ShotsOption = 4,
+    ] = "",
+    shots: Annotated[
+        str, typer.Option(help="Demonstrations in each prompt; several numbers, as in 0,1,2,4, are compared in turn.")
+    ] = "4",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds for methods with random choices.")] = 3,
     limit: LimitOption = None,
     orderer: Annotated[str, typer.Option(help="Orders what every method chose.")] = "given",
     baseline: Annotated[str, typer.Option(help="The method that the others are compared with.")] = "nearest",
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="Language-model tokens that each run of best-of-k, greedy or influence may ask for; equal: as many as "
+            "the dearest training among the methods asked for."
+        ),
+    ] = "",
+    metrics: Annotated[
+        str, typer.Option(help="Comma-separated metrics that get a column, such as macro-f1,ece or token-f1.")
+    ] = "",
+    resume: ResumeOption = True,
     engine: EngineOption = "",
     ray_address: RayAddressOption = "",
     no_cache: NoCacheOption = False,
@@ -50,28 +72,78 @@ def compare(
     quiet: QuietOption = False,
 ) -> None:
     """Compare methods on the same test queries, with paired intervals, costs and a report."""
-    from policies.stages import ComparisonPlan, compare_methods
-    from selector.evaluation.results import result_table, shown_verdict
+    from policies.comparison import ComparisonPlan, compare_methods
 
+    progress = progress_for(quiet)
+    workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     plan = ComparisonPlan(
-        methods=tuple(name.strip() for name in methods.split(",") if name.strip()),
-        shots=shots,
+        methods=_names(methods) or (*METHODS, *(LM_FREE if workspace.task.template.labels else ())),
+        shots=_numbers(shots),
         seeds=tuple(range(seeds)),
         orderer=orderer,
         baseline=baseline,
         limit=limit,
-    )
-    workspace = Workspace.open(
-        task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress_for(quiet)
+        budget=_budget(budget),
+        metrics=_names(metrics),
     )
     command = " ".join(["shotsmith", *(Path(part).name if part.startswith("/") else part for part in sys.argv[1:])])
-    outcome = compare_methods(workspace, out, plan=plan, command=command, progress=progress_for(quiet))
+    outcome = compare_methods(workspace, out, plan=plan, command=command, resume=resume, progress=progress)
     if not quiet:
+        if outcome.reused:
+            typer.echo(f"{outcome.reused} of {outcome.runs} runs were finished already ({out / 'cells'})", err=True)
         print_usage(workspace.usage)
     if as_json:
         print_json(outcome.results)
-        return
+    else:
+        _show(outcome, plan.metrics)
+
+
+def _show(outcome: ComparisonOutcome, metrics: tuple[str, ...]) -> None:
+    from selector.evaluation.results import shown_verdict
+    from selector.evaluation.tables import cost_table, metric_table, result_table, sweep_table
+
     console = Console()
-    console.print(result_table(outcome.comparison))
+    table = result_table(outcome.comparison, metrics=metrics)
+    if metrics and Measurement.get(console, console.options.update(max_width=UNLIMITED), table).maximum > console.width:
+        console.print(result_table(outcome.comparison))
+        table = metric_table(outcome.comparison, metrics)
+    console.print(table)
+    if len(outcome.comparisons) > 1:
+        console.print(sweep_table(outcome.comparisons))
+    if (costs := cost_table(outcome.comparison)) is not None:
+        console.print(costs)
     console.print(shown_verdict(outcome.comparison), highlight=False, markup=False)
-    console.print(f"report: {outcome.report}\nresults: {outcome.results_file}", highlight=False, soft_wrap=True)
+    console.print(
+        f"report: {outcome.report}\nresults: {outcome.results_file}\ntable: {outcome.table}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str) -> int | tuple[int, ...]:
+    parts = _names(text)
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise UsageError(
+            f"--shots is {text!r}",
+            expected="a number of 0 or more, or several with commas between them",
+            remedy="Write --shots 4, or --shots 0,1,2,4.",
+        )
+    numbers = tuple(int(part) for part in parts)
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _budget(text: str) -> int | Literal["equal"] | None:
+    if text == "equal":
+        return "equal"
+    if text and not text.isdecimal():
+        raise UsageError(
+            f"--budget is {text!r}",
+            expected="a number of tokens, or equal",
+            remedy="Write --budget 200000, or --budget equal.",
+        )
+    return int(text) if text else None

@@ -146,12 +146,12 @@ def _examples(rows: Iterable[Row], columns: _Columns, *, source: str, split: str
         label, aliases = _label(row, where, columns.label, choices)
         examples.append(
             Example(
-                _text(row[uid], where, uid) if uid else f"{split}-{number}",
-                {column: _text(row[column], where, column) for column in columns.inputs},
+                cell_text(row[uid], where, uid) if uid else f"{split}-{number}",
+                {column: cell_text(row[column], where, column) for column in columns.inputs},
                 label,
                 choices,
                 aliases,
-                _text(row[rationale], where, rationale) if rationale else None,
+                cell_text(row[rationale], where, rationale) if rationale else None,
             )
         )
     if not examples:
@@ -183,11 +183,24 @@ def _label(
 def _texts(value: Any, where: str, column: str) -> list[str]:
     """The texts of a cell that holds a list; else the text that it holds."""
     if isinstance(value, list) and value:
-        return [_text(item, where, column) for item in value]
-    return [_text(value, where, column)]
+        return [cell_text(item, where, column) for item in value]
+    return [cell_text(value, where, column)]
 
 
-def _text(value: Any, where: str, column: str) -> str:
+def cell_text(value: Any, where: str, column: str) -> str:
+    """Takes a cell as text.
+
+    Args:
+        value: Text, a number or a truth value.
+        where: What holds it, for the message.
+        column: Its column, for the message.
+
+    Returns:
+        The text.
+
+    Raises:
+        InvalidExampleError: When it is empty or something else.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float) and value == value:  # noqa: PLR0124 - NaN stands for an empty cell

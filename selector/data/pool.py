@@ -37,6 +37,21 @@ def normalised_text(fields: Mapping[str, str]) -> str:
     return "\x1f".join(parts)
 
 
+def canonical_example(example: Example) -> list[object]:
+    """Gives all that tells an example from others, for fingerprints.
+
+    Args:
+        example: Any example.
+
+    Returns:
+        What JSON can hold; what the example does not have is left out, so that fingerprints made before it could have
+        it stay valid.
+    """
+    rare = {"choices": example.choices, "aliases": example.aliases, "rationale": example.rationale}
+    present = {name: value for name, value in rare.items() if value}
+    return [example.uid, dict(example.fields), example.label, *([present] if present else [])]
+
+
 class Pool(Sequence[Example]):
     """An immutable sequence of labelled examples with distinct uids.
 
@@ -88,7 +103,7 @@ class Pool(Sequence[Example]):
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of the pool's canonical JSON, hexadecimal."""
-        rows = [_canonical(example) for example in self._examples]
+        rows = [canonical_example(example) for example in self._examples]
         canonical = json.dumps(rows, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -129,10 +144,3 @@ class Pool(Sequence[Example]):
             The new pool.
         """
         return Pool(self._examples[position] for position in positions)
-
-
-def _canonical(example: Example) -> list[object]:
-    """What tells an example from others; what it does not have is left out, so that old fingerprints stay valid."""
-    rare = {"choices": example.choices, "aliases": example.aliases, "rationale": example.rationale}
-    present = {name: value for name, value in rare.items() if value}
-    return [example.uid, dict(example.fields), example.label, *([present] if present else [])]

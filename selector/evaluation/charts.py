@@ -1,17 +1,19 @@
-"""Charts as SVG text: accuracy with intervals, and cost against accuracy.
+"""Charts of one comparison as SVG text: accuracy with intervals, and cost against accuracy.
 
-Each is drawn for one width in pixels, so that a page can show a wide and a narrow one at readable sizes. Colours come
-from the page's style.
+Each is drawn for one width in pixels, so that a page can show a wide and a narrow one at readable sizes. Methods that
+ask a language model are filled dots, the others hollow ones. Colours come from the page's style.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from html import escape
 
 from selector.evaluation.compare import Summary
+from selector.evaluation.drawing import TOP, line, scale, spoken, svg, text
 from selector.evaluation.layout import (
+    BOLD,
     GAP,
     LINE,
     RADIUS,
@@ -23,21 +25,25 @@ from selector.evaluation.layout import (
     token_ticks,
 )
 
-ROW, TOP, RIGHT = 30, 14, 62
+ROW, RIGHT = 30, 62
 TALLEST_LABELS = 24
 
 
-def accuracy_chart(summary: Sequence[Summary], *, width: int = 720) -> str:
+def accuracy_chart(
+    summary: Sequence[Summary], *, width: int = 720, recommended: str = "", bounds: Collection[str] = ()
+) -> str:
     """Draws each method's accuracy as a dot with its 95 % interval; a dashed line marks the baseline.
 
     Args:
         summary: The methods, top to bottom.
         width: Of the drawing, pixels.
+        recommended: The method whose name is printed bold.
+        bounds: The methods that are upper bounds.
 
     Returns:
         An SVG element.
     """
-    gutter = max(text_width(entry.method) for entry in summary) + 2 * GAP
+    gutter = max(text_width(entry.method) * (BOLD if entry.method == recommended else 1) for entry in summary) + 2 * GAP
     above = gutter > 0.4 * width  # names do not fit beside the intervals: put each on a line of its own
     left, row = (2 * GAP, ROW + 14) if above else (gutter, ROW)
     ticks = percent_ticks(
@@ -48,32 +54,38 @@ def accuracy_chart(summary: Sequence[Summary], *, width: int = 720) -> str:
     bottom = TOP + row * len(summary)
 
     def x(value: float) -> float:
-        return _scale(ticks, value, left, width - RIGHT)
+        return scale(ticks, value, left, width - RIGHT)
 
-    body = [_vertical("grid", x(tick), bottom) + _tick(f"{100 * tick:.0f}%", x(tick), bottom + 20) for tick in ticks]
-    body += [_vertical("baseline", x(entry.accuracy.estimate), bottom) for entry in summary if entry.versus is None]
+    body = [line("grid", (x(tick), TOP), (x(tick), bottom)) for tick in ticks]
+    body += [text("tick", f"{100 * tick:.0f}%", (x(tick), bottom + 20), anchor="middle") for tick in ticks]
+    baselines = [x(entry.accuracy.estimate) for entry in summary if entry.versus is None]
+    body += [line("baseline", (place, TOP), (place, bottom)) for place in baselines]
     for place, entry in enumerate(summary):
         own, y = entry.accuracy, TOP + row * (place + (0.7 if above else 0.5))
-        name = shortened(entry.method, width - 2 * GAP)
-        where = f'x="{GAP}" y="{y - 13:.1f}"' if above else f'x="{left - 14:.1f}" y="{y + 4:.1f}" text-anchor="end"'
-        body.append(
-            f'<g class="{_kind(entry)}"><title>{escape(_spoken(entry))}</title><text class="name" {where}>'
-            f'{escape(name)}</text><line class="interval" x1="{x(own.low):.1f}" x2="{x(own.high):.1f}" y1="{y:.1f}" '
-            f'y2="{y:.1f}"/><circle cx="{x(own.estimate):.1f}" cy="{y:.1f}" r="{RADIUS}"/>'
-            f'<text class="value" x="{width - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * own.estimate:.1f}</text></g>'
-        )
-    alt = "Accuracy with 95 % intervals. " + "; ".join(map(_spoken, summary))
-    return _svg(alt, width, bottom + 34, body)
+        name = shortened(entry.method, (width - 2 * GAP) / BOLD)
+        kind = "name strong" if entry.method == recommended else "name"
+        label = text(kind, name, (GAP, y - 13)) if above else text(kind, name, (left - 14, y + 4), anchor="end")
+        interval = line("interval", (x(own.low), y), (x(own.high), y))
+        value = text("value", f"{100 * own.estimate:.1f}", (width - 6, y + 4), anchor="end")
+        inside = label + interval + _dot(x(own.estimate), y) + value
+        body.append(_group(entry, spoken(entry), inside, bounds=bounds))
+    description = "Accuracy with 95 % intervals, best first. " + "; ".join(map(spoken, summary))
+    return svg("Accuracy of each method", description, (width, bottom + 34), body)
 
 
-def cost_chart(summary: Sequence[Summary], *, width: int = 720) -> str:
+def cost_chart(
+    summary: Sequence[Summary], *, width: int = 720, recommended: str = "", bounds: Collection[str] = ()
+) -> str:
     """Draws accuracy over the language-model tokens of one run, on a logarithmic axis.
 
-    Methods that ask no language model stand in a strip of their own at the left.
+    Methods that ask no language model stand in a strip of their own at the left. Steps join the methods that no cheaper
+    one equals, upper bounds aside.
 
     Args:
         summary: The methods.
         width: Of the drawing, pixels.
+        recommended: The method whose name is printed bold.
+        bounds: The methods that are upper bounds.
 
     Returns:
         An SVG element.
@@ -89,62 +101,79 @@ def cost_chart(summary: Sequence[Summary], *, width: int = 720) -> str:
     decades = (min(paid) - 0.25, max(paid) + 0.5)
 
     def x(tokens: float) -> float:
-        return _scale(decades, math.log10(tokens), strip, right) if tokens > 0 else left + 2 * GAP
+        return scale(decades, math.log10(tokens), strip, right) if tokens > 0 else left + 2 * GAP
 
     def y(value: float) -> float:
-        return _scale(ticks, value, bottom - GAP, TOP + GAP)
+        return scale(ticks, value, bottom - GAP, TOP + GAP)
 
-    body = []
-    for tick in ticks:
-        body.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        body.append(
-            f'<text class="tick" x="{left - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{100 * tick:.0f}%</text>'
-        )
+    body = [line("grid", (left, y(tick)), (right, y(tick))) for tick in ticks]
+    body += [text("tick", f"{100 * tick:.0f}%", (left - 8, y(tick) + 4), anchor="end") for tick in ticks]
     if free:
-        body.append(_vertical("baseline", strip, bottom) + _tick("no LM", (left + strip) / 2, bottom + 20))
-    body += [_tick(_short(tokens), x(tokens), bottom + 20) for tokens in token_ticks(*decades, most=width // 100)]
-    body.append(f'<text class="tick" x="{right}" y="{bottom + 40}" text-anchor="end">LM tokens of one run</text>')
+        body.append(line("baseline", (strip, TOP), (strip, bottom)))
+        body.append(text("tick", "no LM", ((left + strip) / 2, bottom + 20), anchor="middle"))
+    body += [
+        text("tick", _short(tokens), (x(tokens), bottom + 20), anchor="middle")
+        for tokens in token_ticks(*decades, most=width // 100)
+    ]
+    body.append(text("tick", "LM tokens of one run", (right, bottom + 40), anchor="end"))
+    body.append(_steps([entry for entry in summary if entry.method not in bounds], x, y, end=right))
     dots = [(x(entry.tokens), y(entry.accuracy.estimate)) for entry in summary]
-    body += _labelled_dots(summary, dots, frame=Box(left, 0, width, bottom))
-    alt = "Language-model tokens of one run against accuracy. " + "; ".join(
-        f"{_spoken(entry)}, {entry.tokens:,.0f} tokens" for entry in summary
-    )
-    return _svg(alt, width, bottom + 50, body)
+    body += _labelled_dots(summary, dots, frame=Box(left, 0, width, bottom), recommended=recommended, bounds=bounds)
+    description = "Language-model tokens of one run against accuracy. " + "; ".join(map(_spoken_cost, summary))
+    return svg("Cost against accuracy", description, (width, bottom + 50), body)
 
 
-def _labelled_dots(summary: Sequence[Summary], dots: Sequence[tuple[float, float]], *, frame: Box) -> list[str]:
+def _steps(summary: Sequence[Summary], x: Callable[[float], float], y: Callable[[float], float], *, end: float) -> str:
+    """The best accuracy that can be had for so many tokens."""
+    corners: list[tuple[float, float]] = []
+    best = -1.0
+    for entry in sorted(summary, key=lambda own: (own.tokens, -own.accuracy.estimate)):
+        if entry.accuracy.estimate > best:
+            best = entry.accuracy.estimate
+            corners.append((x(entry.tokens), y(best)))
+    path = f"M{corners[0][0]:.1f} {corners[0][1]:.1f}" + "".join(f"H{at:.1f}V{to:.1f}" for at, to in corners[1:])
+    return f'<path class="steps" d="{path}H{end:.1f}"/>'
+
+
+def _labelled_dots(
+    summary: Sequence[Summary],
+    dots: Sequence[tuple[float, float]],
+    *,
+    frame: Box,
+    recommended: str,
+    bounds: Collection[str],
+) -> list[str]:
     """Leaders first, so that no dot or name is crossed out by one."""
     names = [shortened(entry.method, 0.3 * frame.right - 3 * GAP) for entry in summary]
-    boxes = place_labels(dots, [text_width(name) for name in names], frame)
+    widths = [
+        text_width(name) * (BOLD if entry.method == recommended else 1)
+        for entry, name in zip(summary, names, strict=True)
+    ]
+    boxes = place_labels(dots, widths, frame)
     body = [_leader(dot, box) for dot, box in zip(dots, boxes, strict=True) if box is not None]
     for entry, dot, name, box in zip(summary, dots, names, boxes, strict=True):
-        label = f'<text class="name" x="{box.left:.1f}" y="{box.top + 12:.1f}">{escape(name)}</text>' if box else ""
-        body.append(
-            f'<g class="{_kind(entry)}"><title>{escape(_spoken(entry))}, {entry.tokens:,.0f} tokens</title>'
-            f'<circle cx="{dot[0]:.1f}" cy="{dot[1]:.1f}" r="{RADIUS}"/>{label}</g>'
-        )
+        kind = "name strong" if entry.method == recommended else "name"
+        label = ""
+        if box is not None:
+            # The end at the dot is held fast, since widths are estimates.
+            start, anchor = (box.left, "start") if box.left > dot[0] else (box.right, "end")
+            label = text(kind, name, (start, box.top + 12), anchor=anchor)
+        body.append(_group(entry, _spoken_cost(entry), _dot(*dot) + label, bounds=bounds))
     return body
 
 
-def _scale(ends: Sequence[float], value: float, start: float, end: float) -> float:
-    return start + (end - start) * (value - ends[0]) / (ends[-1] - ends[0])
+def _group(entry: Summary, title: str, inside: str, *, bounds: Collection[str]) -> str:
+    bound = entry.method in bounds
+    kind = "bound" if bound else "lm" if entry.uses_lm else "free"
+    return f'<g class="{kind}"><title>{escape(title + ", an upper bound" * bound)}</title>{inside}</g>'
 
 
-def _kind(entry: Summary) -> str:
-    return "lm" if entry.uses_lm else "free"
+def _dot(x: float, y: float) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{RADIUS}"/>'
 
 
-def _spoken(entry: Summary) -> str:
-    own = entry.accuracy
-    return f"{entry.method}: {100 * own.estimate:.1f} ({100 * own.low:.1f} to {100 * own.high:.1f})"
-
-
-def _vertical(kind: str, x: float, bottom: float) -> str:
-    return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>'
-
-
-def _tick(text: str, x: float, y: float) -> str:
-    return f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{text}</text>'
+def _spoken_cost(entry: Summary) -> str:
+    return f"{spoken(entry)}, {entry.tokens:,.0f} tokens"
 
 
 def _leader(dot: tuple[float, float], box: Box) -> str:
@@ -152,8 +181,7 @@ def _leader(dot: tuple[float, float], box: Box) -> str:
     middle = (box.top + box.bottom) / 2
     if abs(middle - dot[1]) < LINE:
         return ""
-    end = box.left - 2 if box.left > dot[0] else box.right + 2
-    return f'<line class="leader" x1="{dot[0]:.1f}" y1="{dot[1]:.1f}" x2="{end:.1f}" y2="{middle:.1f}"/>'
+    return line("leader", dot, (box.left - 2 if box.left > dot[0] else box.right + 2, middle))
 
 
 def _short(tokens: float) -> str:
@@ -161,10 +189,3 @@ def _short(tokens: float) -> str:
         if tokens >= unit:
             return f"{tokens / unit:g}{name}"
     return f"{tokens:g}"
-
-
-def _svg(alt: str, width: int, height: float, body: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{escape(alt, quote=True)}">'
-        f"{''.join(body)}</svg>"
-    )

@@ -1,112 +1,27 @@
 """Comparison of methods on the same queries, with what each of them cost.
 
 Every method answers the same queries; per-query outcomes are kept, so that differences are paired. Methods with random
-choices run once for each seed and are averaged per query. This module knows pipelines, not how they were built.
+choices run once for each seed and are averaged per query. This module knows pipelines, not how they were built, and
+that finished runs can be recalled, not where they lie.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from selector.errors import TooFewExamplesError, UnknownLabelError, UnknownNameError, UsageError
+from selector.evaluation.runs import Cells, Method, QueryOutcome, Reference, Row, refer_once, run_once
 from selector.evaluation.statistics import Interval, PairedDifference, Values, bootstrap_interval, paired_bootstrap
 from selector.evaluation.verdict import Contender, Cost, Verdict, verdict_of
 from selector.inference.engine import InferenceEngine
-from selector.inference.free_text import exact_match
-from selector.lm.base import Usage
-from selector.pipeline import Pipeline
 from selector.progress import SILENT, Progress
-from selector.types import Example, Prediction
+from selector.types import Example
 
-
-@dataclass(frozen=True)
-class Method:
-    """A method that answers with demonstrations.
-
-    Attributes:
-        name: As it stands in tables.
-        build: Seed to pipeline.
-        seeded: Whether the seed changes what it chooses; else it runs once.
-        orderer: The name of its orderer.
-        upper_bound: Whether it knows what no method can know, as the oracle does; no verdict recommends it.
-    """
-
-    name: str
-    build: Callable[[int], Pipeline]
-    seeded: bool = False
-    orderer: str = "given"
-    upper_bound: bool = False
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A reference that answers without a language model.
-
-    Attributes:
-        name: As it stands in tables.
-        answer: Queries to labels.
-    """
-
-    name: str
-    answer: Callable[[Sequence[Example]], list[str]]
-
-
-@dataclass(frozen=True)
-class QueryOutcome:
-    """What a method answered to a query.
-
-    Attributes:
-        uid: Of the query.
-        gold: Its label; where another text is as right and was answered, that text.
-        predicted: The answer.
-        demonstrations: Uids in prompt order, as really shown.
-        probabilities: Of every label; empty for references and where targets are free text.
-        free_text: Whether answers are free texts, which case and white space do not make wrong.
-    """
-
-    uid: str
-    gold: str
-    predicted: str
-    demonstrations: tuple[str, ...] = ()
-    probabilities: Mapping[str, float] = field(default_factory=dict)
-    free_text: bool = False
-
-    @property
-    def correct(self) -> bool:
-        """Whether the answer is the gold one."""
-        return exact_match(self.predicted, self.gold) if self.free_text else self.predicted == self.gold
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run of one method.
-
-    Attributes:
-        method: Its name.
-        orderer: Its orderer's name.
-        shots: Demonstrations in each prompt.
-        seed: The seed.
-        outcomes: One for each query.
-        usage: What selecting, ordering and answering asked of the language model.
-        seconds: Wall time.
-    """
-
-    method: str
-    orderer: str
-    shots: int
-    seed: int
-    outcomes: tuple[QueryOutcome, ...]
-    usage: Usage
-    seconds: float
-
-    @property
-    def accuracy(self) -> float:
-        """The share of right answers."""
-        return float(np.mean([outcome.correct for outcome in self.outcomes]))
+# What goes into a comparison and comes out of it has one address.
+__all__ = ["Comparison", "Method", "QueryOutcome", "Reference", "Row", "Summary", "compare"]
 
 
 @dataclass(frozen=True)
@@ -119,8 +34,9 @@ class Summary:
         accuracy: Mean and interval over queries, seeds averaged per query.
         versus: The paired difference from the baseline, its p-value corrected for the number of methods (Holm, 1979);
             None for the baseline. That of an upper bound is not corrected, for it is no contender.
-        tokens: Mean tokens of one run, without sharing or cache.
+        tokens: Mean tokens of one run, without sharing or cache; training is not among them.
         seconds: Mean seconds of one run.
+        training: Tokens asked of the language model to make it, once; None where nobody knows.
     """
 
     method: str
@@ -129,6 +45,7 @@ class Summary:
     versus: PairedDifference | None
     tokens: float
     seconds: float
+    training: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,6 +66,17 @@ class Comparison:
     shots: int
     verdict: Verdict | None = None
 
+    def rows_of(self, method: str) -> list[Row]:
+        """Finds the runs of a method.
+
+        Args:
+            method: Its name.
+
+        Returns:
+            One for each seed.
+        """
+        return [row for row in self.rows if row.method == method]
+
 
 def compare(
     engine: InferenceEngine,
@@ -159,6 +87,7 @@ def compare(
     shots: int,
     seeds: Sequence[int] = (0,),
     baseline: str,
+    cells: Cells | None = None,
     progress: Progress = SILENT,
 ) -> Comparison:
     """Lets methods and references answer the same queries.
@@ -171,6 +100,7 @@ def compare(
         shots: Demonstrations in each prompt.
         seeds: Seeds of the methods with random choices; the others run once, with the first.
         baseline: The name of the method or reference that the others are compared with.
+        cells: Where every run is kept when it is finished, and recalled from when it was; None forgets them.
         progress: Shows queries, a bar for each method.
 
     Returns:
@@ -184,29 +114,28 @@ def compare(
     """
     bounds = {method.name for method in methods if method.upper_bound}
     _check_names([*(method.name for method in methods), *(reference.name for reference in references)], baseline)
-    if baseline in bounds:
-        raise UsageError(
-            f"the baseline is {baseline}, an upper bound", expected="a method", remedy="Choose another baseline."
-        )
+    _check_no_bound(baseline, bounds)
     _check_seeds(seeds)
     _check_queries(engine, queries)
     rows = []
     for method in methods:
         used = list(seeds) if method.seeded else list(seeds)[:1]
         with progress.track(f"compare: {method.name}", len(queries) * len(used)) as advance:
-            rows += [_run(engine, queries, method, shots=shots, seed=seed, advance=advance) for seed in used]
+            rows += [
+                run_once(engine, queries, method, shots=shots, seed=seed, cells=cells, advance=advance) for seed in used
+            ]
     for reference in references:
         with progress.track(f"compare: {reference.name}", len(queries)) as advance:
-            rows.append(_refer(queries, reference, shots=shots, free_text=engine.template.free_text))
+            rows.append(refer_once(queries, reference, shots=shots, free_text=engine.template.free_text, cells=cells))
             advance(len(queries))
-    lm_free = {reference.name for reference in references}
     values = {name: _per_query(rows, name) for name in dict.fromkeys(row.method for row in rows)}
+    training = {method.name: method.training for method in methods}
     contenders = [
-        Contender(name, own, Cost(answering=_tokens(rows, name)), upper_bound=name in bounds)
+        Contender(name, own, _cost(rows, name, training.get(name)), upper_bound=name in bounds)
         for name, own in values.items()
     ]
     verdict = verdict_of(contenders, baseline=baseline)
-    return Comparison(tuple(rows), _summaries(rows, values, verdict, lm_free), baseline, shots, verdict)
+    return Comparison(tuple(rows), _summaries(rows, values, verdict, training), baseline, shots, verdict)
 
 
 def _check_names(names: Sequence[str], baseline: str) -> None:
@@ -215,6 +144,13 @@ def _check_names(names: Sequence[str], baseline: str) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         # Rows of one name would be averaged as if they were seeds.
         raise UsageError(f"several methods are named {twice[0]!r}", expected="distinct names", remedy="Rename one.")
+
+
+def _check_no_bound(baseline: str, bounds: set[str]) -> None:
+    if baseline in bounds:
+        raise UsageError(
+            f"the baseline is {baseline}, an upper bound", expected="a method", remedy="Choose another baseline."
+        )
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
@@ -230,46 +166,11 @@ def _check_queries(engine: InferenceEngine, queries: Sequence[Example]) -> None:
             raise UnknownLabelError(str(query.label), known=engine.template.answers_of(query), where="the template")
 
 
-def _run(
-    engine: InferenceEngine,
-    queries: Sequence[Example],
-    method: Method,
-    *,
-    shots: int,
-    seed: int,
-    advance: Callable[[int], None],
-) -> Row:
-    before, start = engine.lm.usage, time.monotonic()
-    predictions = method.build(seed).predict(queries, shots, advance=advance)
-    outcomes = tuple(_outcome(engine, query, own) for query, own in zip(queries, predictions, strict=True))
-    usage = engine.lm.usage - before
-    return Row(method.name, method.orderer, shots, seed, outcomes, usage, time.monotonic() - start)
-
-
-def _outcome(engine: InferenceEngine, query: Example, prediction: Prediction) -> QueryOutcome:
-    shown = tuple(engine.pool[index].uid for index in prediction.selection.indices)
-    return QueryOutcome(
-        query.uid,
-        engine.matched_gold(query, prediction.label),
-        prediction.label,
-        shown,
-        prediction.probabilities,
-        free_text=engine.template.free_text,
-    )
-
-
-def _refer(queries: Sequence[Example], reference: Reference, *, shots: int, free_text: bool) -> Row:
-    start = time.monotonic()
-    answers = reference.answer(queries)
-    outcomes = tuple(
-        QueryOutcome(query.uid, str(query.label), answer, free_text=free_text)
-        for query, answer in zip(queries, answers, strict=True)
-    )
-    return Row(reference.name, "none", shots, 0, outcomes, Usage(), time.monotonic() - start)
-
-
 def _summaries(
-    rows: Sequence[Row], values: Mapping[str, Values], verdict: Verdict, lm_free: set[str]
+    rows: Sequence[Row],
+    values: Mapping[str, Values],
+    verdict: Verdict,
+    training: Mapping[str, float | None],
 ) -> tuple[Summary, ...]:
     differences = {standing.method: standing.versus_baseline for standing in verdict.standings}
     summaries = []
@@ -278,14 +179,25 @@ def _summaries(
         summaries.append(
             Summary(
                 method=name,
-                uses_lm=name not in lm_free,
+                uses_lm=name in training,
                 accuracy=bootstrap_interval(own),
                 versus=paired_bootstrap(own, values[verdict.baseline]) if bound else differences[name],
                 tokens=_tokens(rows, name),
                 seconds=float(np.mean([row.seconds for row in rows if row.method == name])),
+                training=training.get(name, 0.0),
             )
         )
     return tuple(sorted(summaries, key=lambda entry: -entry.accuracy.estimate))
+
+
+def _cost(rows: Sequence[Row], method: str, training: float | None) -> Cost:
+    """Mean tokens of one run by what they were for; training that nobody knows counts as none."""
+    phases = [row.phases for row in rows if row.method == method]
+    return Cost(
+        training=training or 0.0,
+        selection=float(np.mean([own.selecting.tokens + own.ordering.tokens for own in phases])),
+        answering=float(np.mean([own.answering.tokens for own in phases])),
+    )
 
 
 def _tokens(rows: Sequence[Row], method: str) -> float:

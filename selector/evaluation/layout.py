@@ -8,6 +8,8 @@ from typing import NamedTuple
 from unicodedata import east_asian_width
 
 RADIUS = 5
+BOLD = 1.14  # how much wider than other text
+_NARROW, _WIDE = frozenset("fijlrtI.,:;|!'()[]/ -"), frozenset("mwMW@%")
 GAP, LINE = 10, 15  # from a dot to its label, and from one label line to the next, pixels
 
 
@@ -78,6 +80,32 @@ def place_labels(dots: Sequence[tuple[float, float]], widths: Sequence[float], f
     return placed
 
 
+def spaced(places: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
+    """Moves places on a line apart, as little as that takes, and keeps their order.
+
+    Args:
+        places: Where each would like to stand.
+        gap: How far apart two are at least; less where there is no room for it.
+        low: Where the line begins.
+        high: Where it ends.
+
+    Returns:
+        A place for each, within the line.
+    """
+    order = sorted(range(len(places)), key=lambda number: places[number])
+    gap = min(gap, (high - low) / max(1, len(places) - 1))
+    moved: list[float] = []
+    for at, number in enumerate(order):
+        # Room is kept for those that follow.
+        latest = high - gap * (len(order) - 1 - at)
+        earliest = low + gap * at if not moved else moved[-1] + gap
+        moved.append(max(earliest, min(places[number], latest)))
+    result = [0.0] * len(places)
+    for number, place in zip(order, moved, strict=True):
+        result[number] = place
+    return result
+
+
 def percent_ticks(low: float, high: float, *, most: int) -> list[float]:
     """Chooses round shares that enclose two.
 
@@ -128,7 +156,16 @@ def text_width(text: str) -> float:
     Returns:
         Pixels, rather too many than too few.
     """
-    return sum(13.5 if east_asian_width(character) in "WF" else 7.6 for character in text)
+    return sum(_character_width(character) for character in text)
+
+
+def _character_width(character: str) -> float:
+    """Of DejaVu Sans, the widest of the fonts that systems show pages in."""
+    if east_asian_width(character) in "WF":
+        return 13.5
+    if character in _NARROW:
+        return 5.4
+    return 12.8 if character in _WIDE else 9.2 if character.isupper() else 8.3
 
 
 def shortened(text: str, room: float) -> str:

@@ -1,10 +1,13 @@
-"""A comparison as one HTML file that opens offline: charts, table, and queries with what each method showed.
+"""A comparison as one HTML file that opens offline: verdict, charts, table, confusions, and queries to browse.
 
-Everything is inline; text from data is escaped. It follows the reader's light or dark setting and fits a phone.
+Everything is inline; the page asks for nothing from outside and forbids itself to. It follows the reader's light or
+dark setting and fits a phone. Without scripts it still shows all but the confusions and the queries.
 """
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,127 +15,148 @@ from string import Template
 from typing import Any
 
 from selector.data.pool import Pool
+from selector.errors import UsageError
 from selector.evaluation.charts import accuracy_chart, cost_chart
-from selector.evaluation.compare import Comparison, QueryOutcome, Row, Summary
-from selector.evaluation.results import shown_difference, shown_p, shown_verdict, write_whole
-from selector.prompting.embedding_text import input_text
+from selector.evaluation.compare import Comparison
+from selector.evaluation.curves import SHOWN_SETS, method_names, order_chart, shots_chart
+from selector.evaluation.drawing import marker, style_of
+from selector.evaluation.results import write_whole
+from selector.evaluation.samples import inline_json, report_data
+from selector.evaluation.sections import facts, result_rows, set_rows, verdict_card, verdicts_by_shots
+from selector.evaluation.stability import StabilityReport
 from selector.types import Example
 
-SHOWN_QUERIES = 24
-WIDE, NARROW = 720, 340  # pixels: two drawings of each chart, one for a phone
-PAGE = Template((Path(__file__).parent / "report.html").read_text(encoding="utf-8"))
+WIDE, NARROW = 960, 340  # pixels: two drawings of each chart, one for a phone
+
+
+def _part(name: str) -> str:
+    return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")
+
+
+def _filled(name: str, **values: str) -> str:
+    return Template(_part(name)).substitute(values)
 
 
 def write_report(
-    path: Path, comparison: Comparison, *, pool: Pool, queries: Sequence[Example], context: Mapping[str, Any]
+    path: Path,
+    comparisons: Sequence[Comparison],
+    *,
+    pool: Pool,
+    queries: Sequence[Example],
+    context: Mapping[str, Any],
+    stability: StabilityReport | None = None,
 ) -> Path:
     """Writes the report.
 
     Args:
         path: The HTML file.
-        comparison: The comparison.
+        comparisons: One for each number of shots, all of the same queries; that of the most shots is seen first.
         pool: Where demonstrations came from.
         queries: The queries, in the order compared.
-        context: What it is about; "task", "lm" and "command" are shown.
+        context: What it is about: "task", "lm", "scoring", "calibration", "seeds", "leaks" and "command" are shown.
+        stability: How much accuracy depends on the order of demonstrations, where that was measured.
 
     Returns:
         The path.
 
     Raises:
+        UsageError: When there is no comparison, or two have the same number of shots.
         DiskFullError: When there is no room.
     """
-    best = comparison.summary[0]
-    facts = {
-        "task": context.get("task", ""),
-        "language model": context.get("lm", ""),
-        "shots": comparison.shots,
-        "test queries": len(queries),
-        "baseline": comparison.baseline,
-        "command": context.get("command", ""),
-    }
-    page = PAGE.substitute(
-        title=escape(f"{context.get('task', 'comparison')}: demonstration selectors compared"),
-        verdict=escape(shown_verdict(comparison)),
-        facts="".join(
-            f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items() if value
-        ),
-        accuracy=_both_widths(accuracy_chart, comparison),
-        cost=_both_widths(cost_chart, comparison),
-        baseline=escape(comparison.baseline),
-        table="".join(_table_row(entry, best is entry) for entry in comparison.summary),
-        shown=f"{min(len(queries), SHOWN_QUERIES)} of {len(queries)}",
-        samples="".join(_samples(comparison, pool, queries)),
+    ascending = sorted(comparisons, key=lambda own: own.shots)
+    numbers = [own.shots for own in ascending]
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise UsageError(
+            f"the report is to show {numbers} shots",
+            expected="at least one comparison, each with its own number of shots",
+            remedy="Pass one comparison for each number of shots.",
+        )
+    script, data = _part("report.js"), report_data(ascending, pool, queries)
+    task = str(context.get("task", "comparison"))
+    page = _filled(
+        "report.html",
+        title=escape(f"{task}: demonstration selectors compared"),
+        task=escape(task),
+        subtitle=escape(f"{len(queries):,} test queries" + (f", {context['lm']}" if context.get("lm") else "")),
+        style=_part("report.css"),
+        script=script,
+        script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=inline_json(data),
+        switch=_switch(numbers),
+        verdict=_panels(ascending, verdict_card) + verdicts_by_shots(ascending),
+        curve=_curve(ascending) if len(ascending) > 1 else "",
+        accuracy=_panels(ascending, lambda own: _both_widths(_figure_of(accuracy_chart, own))),
+        cost=_panels(ascending, lambda own: _both_widths(_figure_of(cost_chart, own))),
+        bounds=" Grey: upper bounds, which know what no method can know." if _has_bounds(ascending) else "",
+        baseline=escape(ascending[-1].baseline),
+        table=_panels(ascending, _table),
+        order=_order(stability) if stability is not None else "",
+        confusion=_part("confusion.html") if data["labels"] else "",
+        shown=f"{len(data['queries']):,} of {len(queries):,}",
+        facts=facts(ascending, len(queries), context),
     )
     return write_whole(path, page)
 
 
-def spread(count: int, wanted: int) -> list[int]:
-    """Chooses positions evenly over a sequence, since rows of a file may be sorted by label.
-
-    Args:
-        count: Its length.
-        wanted: How many at most.
-
-    Returns:
-        Ascending positions, the first of them 0.
-    """
-    taken = min(count, wanted)
-    return [place * count // taken for place in range(taken)]
+def _has_bounds(comparisons: Sequence[Comparison]) -> bool:
+    return any(own.verdict is not None and own.verdict.upper_bounds for own in comparisons)
 
 
-def _both_widths(chart: Callable[..., str], comparison: Comparison) -> str:
-    wide, narrow = chart(comparison.summary, width=WIDE), chart(comparison.summary, width=NARROW)
-    return f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
-
-
-def _table_row(entry: Summary, best: bool) -> str:
-    versus = entry.versus
-    difference, p = "baseline", ""
-    if versus is not None:
-        difference, p = shown_difference(versus), shown_p(versus)
-    cells = (
-        f"{100 * entry.accuracy.estimate:.1f}",
-        f"{100 * entry.accuracy.low:.1f} to {100 * entry.accuracy.high:.1f}",
-        difference,
-        p,
-        f"{entry.tokens:,.0f}" if entry.uses_lm else "none",
-        f"{entry.seconds:.1f}",
+def _switch(numbers: Sequence[int]) -> str:
+    """Chooses the number of shots; nothing where there is one."""
+    if len(numbers) < 2:
+        return ""
+    choices = "".join(
+        f'<label><input type="radio" name="shots" value="{number}"{" checked" if number == numbers[-1] else ""}>'
+        f"<span>{number}</span></label>"
+        for number in numbers
     )
-    kind = ("best " if best else "") + ("lm" if entry.uses_lm else "free")
-    return (
-        f'<tr class="{kind}"><th scope="row" title="{escape(entry.method)}">{escape(entry.method)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        + "</tr>"
+    return f'<fieldset class="switch scripted-only"><legend>Shots</legend>{choices}</fieldset>'
+
+
+def _panels(comparisons: Sequence[Comparison], part: Callable[[Comparison], str]) -> str:
+    """The same part for each number of shots, of which the script leaves one to be seen."""
+    if len(comparisons) == 1:
+        return f"<div>{part(comparisons[0])}</div>"
+    return "".join(
+        f'<div data-shots="{own.shots}"><p class="of-shots">{own.shots} shots</p>{part(own)}</div>'
+        for own in comparisons
     )
 
 
-def _samples(comparison: Comparison, pool: Pool, queries: Sequence[Example]) -> list[str]:
-    members = {example.uid: example for example in pool}
-    first_runs: dict[str, Row] = {}
-    for row in comparison.rows:
-        first_runs.setdefault(row.method, row)
-    samples = []
-    for number in spread(len(queries), SHOWN_QUERIES):
-        query = queries[number]
-        answers = "".join(_answer(row.outcomes[number], row.method, members) for row in first_runs.values())
-        right = sum(row.outcomes[number].correct for row in first_runs.values())
-        samples.append(
-            f"<details><summary><span>{escape(input_text(query))}</span>"
-            f"<small>{escape(str(query.label))}, {right} of {len(first_runs)} right</small></summary>"
-            f"{answers}</details>"
-        )
-    return samples
+def _figure_of(chart: Callable[..., str], comparison: Comparison) -> Callable[[int], str]:
+    verdict = comparison.verdict
+    marked = {} if verdict is None else {"recommended": verdict.recommended, "bounds": verdict.upper_bounds}
+    return lambda width: chart(comparison.summary, width=width, **marked)
 
 
-def _answer(outcome: QueryOutcome, method: str, members: Mapping[str, Example]) -> str:
-    mark = "right" if outcome.correct else "wrong"
-    share = outcome.probabilities.get(outcome.predicted)
-    certainty = f" ({share:.2f})" if share is not None else ""
-    shown = "".join(
-        f"<li><b>{escape(str(members[uid].label))}</b> {escape(input_text(members[uid]))}</li>"
-        for uid in outcome.demonstrations
+def _both_widths(drawn: Callable[[int], str]) -> str:
+    return f'<figure><div class="wide">{drawn(WIDE)}</div><div class="narrow">{drawn(NARROW)}</div></figure>'
+
+
+def _curve(comparisons: Sequence[Comparison]) -> str:
+    """The shots curve, with a button for each line that brings it out."""
+    buttons = "".join(
+        f'<button type="button" aria-pressed="false" data-series="{number}" class="series {style_of(number)}">'
+        f'<svg viewBox="0 0 16 16" aria-hidden="true">{marker(number, (8, 8))}</svg>'
+        f"<span>{escape(name)}</span></button>"
+        for number, name in enumerate(method_names(comparisons))
     )
-    answer = (
-        f"<p><b>{escape(method)}</b> answers <em class='{mark}'>{escape(outcome.predicted)}{certainty}</em>, {mark}</p>"
+    figure = _both_widths(lambda width: shots_chart(comparisons, width=width))
+    return _filled("curve.html", figure=figure, buttons=buttons)
+
+
+def _table(comparison: Comparison) -> str:
+    return _filled("table.html", baseline=escape(comparison.baseline), rows=result_rows(comparison))
+
+
+def _order(report: StabilityReport) -> str:
+    count = len(report.sets)
+    left_out = f" The first {SHOWN_SETS} of {count} sets are drawn." if count > SHOWN_SETS else ""
+    return _filled(
+        "order.html",
+        verdict=escape(report.verdict),
+        figure=_both_widths(lambda width: order_chart(report, width=width)),
+        left_out=left_out,
+        rows=set_rows(report),
     )
-    return f"<section>{answer}{f'<ol>{shown}</ol>' if shown else ''}</section>"

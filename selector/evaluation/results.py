@@ -1,6 +1,6 @@
-"""A comparison as files and as a table: results.json, per_query.csv, and what a terminal shows.
+"""Comparisons as files for programs: results.json, runs.csv and per_query.csv; and how numbers are written for people.
 
-Files are written whole or not at all.
+Files are written whole or not at all. Tables are laid out by `selector.evaluation.tables`.
 """
 
 from __future__ import annotations
@@ -8,53 +8,64 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from selector.data.paths import full_disk_named
 from selector.evaluation.compare import Comparison, Summary
-from selector.evaluation.statistics import PairedDifference
+from selector.evaluation.measured import mean_metrics, measured
+from selector.evaluation.metered import PHASES
+from selector.evaluation.runs import Row
+from selector.evaluation.statistics import Interval, PairedDifference
 from selector.evaluation.verdict import Verdict
+from selector.lm.base import Usage
 from selector.version import __version__
 
-if TYPE_CHECKING:
-    from rich.table import Table
 
-
-def results_of(comparison: Comparison, *, context: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts a comparison into the form of results.json.
+def results_of(comparisons: Sequence[Comparison], *, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts comparisons into the form of results.json.
 
     Args:
-        comparison: The comparison.
-        context: What it is about: "task", "lm" and whatever else; what JSON can write.
+        comparisons: One for each number of shots, ascending.
+        context: What they are about: "task", "lm" and whatever else; what JSON can write.
 
     Returns:
-        The content.
+        The content; "shots" is a list, and "verdict" that of the most shots, where there are several numbers of them.
     """
+    numbers = [comparison.shots for comparison in comparisons]
+    last = comparisons[-1]
     return {
         **context,
         "shotsmith": __version__,
-        "baseline": comparison.baseline,
-        "shots": comparison.shots,
-        "rows": [
-            {
-                "method": row.method,
-                "orderer": row.orderer,
-                "shots": row.shots,
-                "seed": row.seed,
-                "accuracy": row.accuracy,
-                "n": len(row.outcomes),
-                "lm_calls": row.usage.calls,
-                "lm_tokens": row.usage.tokens,
-                "lm_tokens_computed": row.usage.tokens_computed,
-                "seconds": row.seconds,
-            }
-            for row in comparison.rows
-        ],
-        "summary": [_summary(entry) for entry in comparison.summary],
-        "verdict": _verdict(comparison.verdict),
+        "baseline": last.baseline,
+        "shots": numbers if len(numbers) > 1 else numbers[0],
+        "rows": [_row(row) for comparison in comparisons for row in comparison.rows],
+        "summary": [_summary(entry, comparison) for comparison in comparisons for entry in comparison.summary],
+        "verdict": _verdict(last.verdict),
+        "verdicts": {str(comparison.shots): _verdict(comparison.verdict) for comparison in comparisons},
     }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "method": row.method,
+        "orderer": row.orderer,
+        "shots": row.shots,
+        "seed": row.seed,
+        "accuracy": row.accuracy,
+        "metrics": measured(row),
+        "n": len(row.outcomes),
+        **_usage(row.usage),
+        "phases": {name: _usage(getattr(row.phases, name)) for name in PHASES},
+        "seconds": row.seconds,
+    }
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    return {"lm_calls": usage.calls, "lm_tokens": usage.tokens, "lm_tokens_computed": usage.tokens_computed}
 
 
 def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
@@ -71,14 +82,17 @@ def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
     }
 
 
-def _summary(entry: Summary) -> dict[str, Any]:
-    versus = entry.versus
+def _summary(entry: Summary, comparison: Comparison) -> dict[str, Any]:
+    versus, rows = entry.versus, comparison.rows_of(entry.method)
     return {
         "method": entry.method,
+        "shots": comparison.shots,
         "uses_lm": entry.uses_lm,
         "mean": entry.accuracy.estimate,
         "ci95": [entry.accuracy.low, entry.accuracy.high],
+        "metrics": mean_metrics(rows),
         "lm_tokens": entry.tokens,
+        "phases": {"training": {"lm_tokens": entry.training}, **mean_phases(rows)},
         "seconds": entry.seconds,
         "vs_baseline": None
         if versus is None
@@ -86,12 +100,29 @@ def _summary(entry: Summary) -> dict[str, Any]:
     }
 
 
-def write_results(folder: Path, comparison: Comparison, *, context: Mapping[str, Any]) -> Path:
-    """Writes results.json and per_query.csv.
+def mean_phases(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Averages over the runs of one method what each phase asked of the language model.
+
+    Args:
+        rows: Its runs, one for each seed.
+
+    Returns:
+        Phase to "lm_calls", "lm_tokens" and "lm_tokens_computed".
+    """
+    return {
+        phase: {
+            name: float(np.mean([_usage(getattr(row.phases, phase))[name] for row in rows])) for name in _usage(Usage())
+        }
+        for phase in PHASES
+    }
+
+
+def write_results(folder: Path, comparisons: Sequence[Comparison], *, context: Mapping[str, Any]) -> Path:
+    """Writes results.json, runs.csv with a line for each run, and per_query.csv with one for each answer.
 
     Args:
         folder: Where; made when missing.
-        comparison: The comparison.
+        comparisons: One for each number of shots, ascending.
         context: See `results_of`.
 
     Returns:
@@ -100,9 +131,10 @@ def write_results(folder: Path, comparison: Comparison, *, context: Mapping[str,
     Raises:
         DiskFullError: When there is no room.
     """
-    content = json.dumps(results_of(comparison, context=context), indent=2, ensure_ascii=False) + "\n"
-    write_whole(folder / "per_query.csv", _per_query(comparison))
-    return write_whole(folder / "results.json", content)
+    content = results_of(comparisons, context=context)
+    write_whole(folder / "per_query.csv", _per_query([row for comparison in comparisons for row in comparison.rows]))
+    write_whole(folder / "runs.csv", _runs(content["rows"]))
+    return write_whole(folder / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_whole(path: Path, text: str) -> Path:
@@ -130,13 +162,31 @@ def write_whole(path: Path, text: str) -> Path:
     return path
 
 
-def _per_query(comparison: Comparison) -> str:
+def _runs(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Every key of a row is a column; those of "metrics" and "phases" are columns of their own."""
+    flat = [
+        {
+            **{key: value for key, value in row.items() if key not in ("metrics", "phases")},
+            **row["metrics"],
+            **{f"{phase}_{key}": value for phase, usage in row["phases"].items() for key, value in usage.items()},
+        }
+        for row in rows
+    ]
+    buffer = io.StringIO()
+    columns = list(dict.fromkeys(key for row in flat for key in row))  # a reference has no calibration error
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return buffer.getvalue()
+
+
+def _per_query(rows: Sequence[Row]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
         ["method", "orderer", "shots", "seed", "uid", "gold", "predicted", "correct", "demonstrations", "probabilities"]
     )
-    for row in comparison.rows:
+    for row in rows:
         for outcome in row.outcomes:
             # JSON inside the cell: uids and labels may hold any character.
             shown = json.dumps(outcome.demonstrations, ensure_ascii=False)
@@ -156,6 +206,18 @@ def shown_verdict(comparison: Comparison) -> str:
         One sentence; empty where nothing was compared.
     """
     return "" if comparison.verdict is None else f"Verdict: {comparison.verdict.sentence}."
+
+
+def shown_accuracy(accuracy: Interval) -> str:
+    """Writes an accuracy for people.
+
+    Args:
+        accuracy: The accuracy.
+
+    Returns:
+        Percent with their interval.
+    """
+    return f"{100 * accuracy.estimate:.1f} [{100 * accuracy.low:.1f}, {100 * accuracy.high:.1f}]"
 
 
 def shown_difference(versus: PairedDifference) -> str:
@@ -180,36 +242,3 @@ def shown_p(versus: PairedDifference) -> str:
         Three decimals; never 0, which no number of resamples can show.
     """
     return "<0.001" if versus.p < 0.001 else f"{versus.p:.3f}"
-
-
-def result_table(comparison: Comparison) -> Table:
-    """Lays a comparison out for a terminal.
-
-    Args:
-        comparison: The comparison.
-
-    Returns:
-        A rich table, best method first; LM-free references are dimmed.
-    """
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    count = len(comparison.rows[0].outcomes)
-    title = f"{comparison.shots} shots, {count} test queries, 95 % intervals"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("method", no_wrap=True)
-    # Five columns fit 80 characters; seconds stand in results.json and in the report.
-    for heading in ("accuracy", f"vs {escape(comparison.baseline)}", "p", "LM tokens"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for entry in comparison.summary:
-        own, versus = entry.accuracy, entry.versus
-        table.add_row(
-            escape(entry.method if entry.uses_lm else f"{entry.method} (no LM)"),
-            f"{100 * own.estimate:.1f} [{100 * own.low:.1f}, {100 * own.high:.1f}]",
-            "baseline" if versus is None else shown_difference(versus),
-            "" if versus is None else shown_p(versus),
-            f"{entry.tokens:,.0f}" if entry.uses_lm else "0",
-            style=None if entry.uses_lm else "dim",
-        )
-    return table

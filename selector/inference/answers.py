@@ -1,8 +1,7 @@
 """How a written answer is read and compared, by the name that a task file gives: a text, a number, yes or no, a choice.
 
 Pure functions over texts; no model is called here. A rule reads the answer out of what was written, and folds answers
-to what two equal ones have in common. Where the steps are written first, the answer is what stands first behind the
-last "answer is" (Wei et al., 2022), else what stands last (Kojima et al., 2022). Numbers in words are not read.
+to what two equal ones have in common. Numbers, yes and no, and letters are found as they are in reasoning.
 """
 
 from __future__ import annotations
@@ -15,15 +14,20 @@ from types import MappingProxyType
 from typing import Final
 
 from selector.errors import UnknownNameError
+from selector.inference.free_text import folded_text
+from selector.prompting.reasoning.answers import (
+    CHOICE,
+    LETTERS,
+    NUMBER,
+    YES_NO,
+    canonical_number,
+    extract_answer,
+)
 
 _CUE: Final = re.compile(r"\banswer(?:\s+is)?\b:?|####", re.IGNORECASE)
-_NUMBER: Final = re.compile(r"(?<![\w.])-?[$£€]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
-_YES_NO: Final = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
-_LETTER: Final = re.compile(r"\(([A-Z])\)|(?<![\w'])([A-Z])(?![\w'])")
 _ARTICLE: Final = re.compile(r"\b(?:a|an|the)\b")
-_PUNCTUATION: Final = (
-    string.punctuation + "\u2018\u2019\u201c\u201d\u2026\u2013\u2014"
-)  # typographic quotes, ellipsis, dashes
+_TYPOGRAPHIC: Final = "\u2018\u2019\u201c\u201d\u2026\u2013\u2014"  # quotes, ellipsis, dashes
+_PUNCTUATION: Final = string.punctuation + _TYPOGRAPHIC
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,6 @@ class AnswerRule:
     read: Callable[[str, Sequence[str]], str]
     folded: Callable[[str], str]
     metric: str
-
-
-def folded_text(text: str) -> str:
-    """Folds case and white space, and nothing else: fit for SQL and logical forms.
-
-    Args:
-        text: An answer.
-
-    Returns:
-        The folded text.
-    """
-    return " ".join(text.casefold().split())
 
 
 def folded_words(text: str) -> str:
@@ -75,12 +67,7 @@ def folded_number(text: str) -> str:
     Returns:
         "1000.5"; a text that is no number as `folded_text` folds it.
     """
-    found = _NUMBER.fullmatch(text.strip())
-    if found is None:
-        return folded_text(text)
-    whole, _, decimals = re.sub(r"[$£€,]", "", found.group()).partition(".")
-    number = ".".join(part for part in (whole.lstrip("-0") or "0", decimals.rstrip("0")) if part)
-    return f"-{number}" if whole.startswith("-") and number != "0" else number
+    return canonical_number(text) or folded_text(text)
 
 
 def read_text(text: str, choices: Sequence[str] = ()) -> str:
@@ -119,12 +106,10 @@ def read_number(text: str, choices: Sequence[str] = ()) -> str:
         choices: Not looked at.
 
     Returns:
-        The first number behind the last cue, else the last number, as `folded_number` writes it.
+        The number as `extract_answer` finds and writes it.
     """
     del choices
-    behind = _NUMBER.search(_behind_cue(text))
-    everywhere = _NUMBER.findall(text)
-    return folded_number(behind.group() if behind else everywhere[-1]) if everywhere else ""
+    return extract_answer(text, NUMBER).value or ""
 
 
 def read_yes_no(text: str, choices: Sequence[str] = ()) -> str:
@@ -135,15 +120,10 @@ def read_yes_no(text: str, choices: Sequence[str] = ()) -> str:
         choices: Not looked at.
 
     Returns:
-        "yes" or "no": that behind the last cue, else the first word where it is one of them, else the last of them.
+        "yes" or "no", as `extract_answer` finds it.
     """
     del choices
-    behind, everywhere = _YES_NO.search(_behind_cue(text)), _YES_NO.findall(text)
-    first = read_word(text).casefold()
-    if behind is None and first in ("yes", "no"):
-        return first
-    found = behind.group() if behind else everywhere[-1] if everywhere else ""
-    return found.casefold()
+    return extract_answer(text, YES_NO).value or ""
 
 
 def read_choice(text: str, choices: Sequence[str] = ()) -> str:
@@ -154,20 +134,19 @@ def read_choice(text: str, choices: Sequence[str] = ()) -> str:
         choices: The choices of the query, lettered from A.
 
     Returns:
-        The text of the choice: that which begins what stands behind the last cue, else that of the first letter there,
-        else the one named last, the longer where both end there, else that of the last letter.
+        The text of the choice: that which begins what stands behind the last cue, else that of the letter there, else
+        the one named last, the longer where both end there, else that of the letter that `extract_answer` finds.
     """
-    behind = _behind_cue(text)
+    cues = list(_CUE.finditer(text))
+    behind = text[cues[-1].end() :].strip() if cues else ""
     begins = [choice for choice in choices if _ends_of(choice, behind, anchor=r"\A")]
     if begins:
         return max(begins, key=len)
-    if letters := _lettered(behind, choices):
-        return letters[0]
+    letter, rule = extract_answer(text, CHOICE, choices=len(choices))
     ends = {choice: found[-1] for choice in choices if (found := _ends_of(choice, text))}
-    if ends:
+    if ends and rule != "cue":
         return max(ends, key=lambda choice: (ends[choice], len(choice)))
-    letters = _lettered(text, choices)
-    return letters[-1] if letters else ""
+    return choices[LETTERS.index(letter)] if letter else ""
 
 
 def _ends_of(choice: str, text: str, *, anchor: str = r"(?<!\w)(?<!\d[.,])") -> list[int]:
@@ -180,18 +159,6 @@ def _ends_of(choice: str, text: str, *, anchor: str = r"(?<!\w)(?<!\d[.,])") -> 
 def _bare(text: str) -> str:
     """A text as choices are looked for in it: without currencies, and without the period at its end."""
     return re.sub(r"[$£€]", "", folded_text(text)).removesuffix(".").strip()
-
-
-def _lettered(text: str, choices: Sequence[str]) -> list[str]:
-    """The choices whose letters stand in a text, in its order."""
-    by_letter = dict(zip(string.ascii_uppercase, choices, strict=False))
-    return [by_letter[own] for pair in _LETTER.findall(text) if (own := "".join(pair)) in by_letter]
-
-
-def _behind_cue(text: str) -> str:
-    """What stands behind the last cue; empty without one."""
-    cues = list(_CUE.finditer(text))
-    return text[cues[-1].end() :].strip() if cues else ""
 
 
 ANSWER_RULES: Final[Mapping[str, AnswerRule]] = MappingProxyType(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,9 @@ from selector.errors import UnknownNameError, UsageError
 CALIBRATIONS: Final = ("none", "contextual", "batch")
 CONTENT_FREE: Final = ("N/A", "[MASK]", "")
 """The content-free inputs of Zhao et al. (2021)."""
+
+DOMAIN_INPUTS: Final = 20
+"""How many inputs of random words Fei et al. (2023) average over."""
 
 Scores = npt.NDArray[np.float64]
 
@@ -58,6 +62,53 @@ def contextually_calibrated(scores: Scores, content_free: Scores) -> Scores:
     probabilities = np.exp(log_softmax(content_free)).mean(axis=1)
     calibrated: Scores = log_softmax(scores) - np.log(np.maximum(probabilities, 1e-30))
     return calibrated
+
+
+def domain_inputs(
+    inputs: Sequence[Mapping[str, str]], *, count: int = DOMAIN_INPUTS, seed: int = 0
+) -> list[dict[str, str]]:
+    """Makes inputs of a domain's words that mean nothing together (Fei et al., 2023).
+
+    Each field has as many words as it has on average, drawn with replacement from all words of that field.
+
+    Args:
+        inputs: Fields of examples of the domain; their labels are not needed.
+        count: How many inputs.
+        seed: Seeds the draws.
+
+    Returns:
+        `count` inputs with the same fields.
+
+    Raises:
+        UsageError: When there are no inputs.
+    """
+    if not inputs:
+        raise UsageError(
+            "words of a domain were asked for without any text of it", expected="an input", remedy="Pass the pool's."
+        )
+    generator = np.random.default_rng(seed)
+    made: list[dict[str, str]] = [{} for _ in range(count)]
+    for name in inputs[0]:
+        words = [word for fields in inputs for word in fields[name].split()] or [""]
+        length = max(1, round(len(words) / len(inputs)))
+        for own in made:
+            own[name] = " ".join(words[int(place)] for place in generator.integers(len(words), size=length))
+    return made
+
+
+def domain_calibrated(scores: Scores, domain: Scores) -> Scores:
+    """Divides label probabilities by those of random words of the domain behind the same demonstrations.
+
+    Fei et al. (2023), "Mitigating Label Biases for In-context Learning" (domain-context calibration), in log space.
+
+    Args:
+        scores: (N, L) label scores, nats.
+        domain: (N, R, L) label scores of R inputs from `domain_inputs`, nats.
+
+    Returns:
+        (N, L) calibrated scores, nats up to a constant.
+    """
+    return contextually_calibrated(scores, domain)
 
 
 def batch_calibrated(scores: Scores) -> Scores:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from selector.inference.answers import folded_text
+
+def folded_text(text: str) -> str:
+    """Folds case and white space, and nothing else: fit for SQL and logical forms.
+
+    Args:
+        text: An answer.
+
+    Returns:
+        The folded text.
+    """
+    return " ".join(text.casefold().split())
 
 
 def exact_match(answer: str, gold: str) -> bool:

@@ -39,7 +39,13 @@ KNOWN_FEATURES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyT
     }
 )
 LATER_KEYS: Final[Mapping[str, Any]] = MappingProxyType(
-    {"kind": PER_QUERY, "candidates": (), "max_per_label": None, "token_budget": None}
+    {
+        "kind": PER_QUERY,
+        "candidates": (),
+        "max_per_label": None,
+        "token_budget": None,
+        "training_lm_tokens": None,
+    }
 )
 """What the first manifests of version 1 do not say."""
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -66,6 +72,8 @@ class Manifest:
         candidates: Pool positions of the candidates that it was trained on, where they were the same all along.
         max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
         token_budget: How many tokens its demonstrations may have together; None for no limit.
+        training_lm_tokens: Tokens that its training asked of the language model, mining for its retriever among them,
+            without sharing or cache; None where nobody counted them.
     """
 
     shots: int
@@ -84,6 +92,7 @@ class Manifest:
     candidates: tuple[int, ...] = ()
     max_per_label: int | None = None
     token_budget: int | None = None
+    training_lm_tokens: int | None = None
 
     @property
     def constraints(self) -> Constraints:

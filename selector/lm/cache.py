@@ -272,6 +272,11 @@ class CachedLanguageModel:
         """What was asked of store and model together; `tokens_computed` counts the model's work alone."""
         return self._usage
 
+    @property
+    def behind(self) -> LanguageModel:
+        """The model behind the store."""
+        return self._lm
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Counts tokens; see `LanguageModel.count_tokens`."""
         return self._lm.count_tokens(texts)

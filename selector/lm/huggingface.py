@@ -1,9 +1,8 @@
 """A causal language model of transformers behind the `LanguageModel` contract.
 
-Completions are tokenised as they stand in the full text: the text is tokenised once, and every token that reaches
-beyond the end of the prompt belongs to the completion. Scoring goes by prefix trees; whether a model scores them
-exactly is checked once, against its plain forward pass, and a model that does not is scored in plain batches. Threads
-may share a model: they take turns. This module knows nothing of demonstrations or labels.
+Completions are tokenised as they stand in the full text (see `selector.lm.tokenising`). Scoring goes by prefix trees;
+whether a model scores them exactly is checked once, against its plain forward pass, and a model that does not is scored
+in plain batches. Threads may share a model: they take turns. This module knows nothing of demonstrations or labels.
 """
 
 from __future__ import annotations
@@ -15,11 +14,13 @@ from typing import Any
 
 import torch
 
-from selector.errors import ModelLoadError, UsageError
+from selector.errors import ModelLoadError
+from selector.lm.attention import AttentionReader
 from selector.lm.base import CompletionScore, Usage
 from selector.lm.memory import plan_memory
 from selector.lm.plain_scoring import PlainScorer
 from selector.lm.prefix_tree import TokenRequest
+from selector.lm.tokenising import beginning_token, token_requests
 from selector.lm.tree_check import why_no_trees
 from selector.lm.tree_scoring import TreeScorer
 
@@ -52,8 +53,7 @@ class HuggingFaceLanguageModel:
         self._fingerprint = fingerprint
         self._usage = Usage()
         self._window = _context_length(model.config)
-        beginning = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
-        self._beginning = next((token for token in beginning if token is not None), 0)
+        self._beginning = beginning_token(tokenizer)
         self._memory = plan_memory(self._model, budget=memory_budget)
         self._lock = threading.Lock()  # held while the model works, and while usage is counted
         self._reading = threading.Lock()  # held while the tokenizer works; it has a state of its own
@@ -139,49 +139,17 @@ class HuggingFaceLanguageModel:
             texts.append(text[: min(cuts)] if cuts else text)
         return texts
 
-    def _tokenised(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenRequest]:
-        if not all(completions):
-            raise UsageError(
-                "an empty completion was asked for",
-                expected="a text to score behind the prompt",
-                remedy="Give every label a verbalizer, and every query a text.",
-            )
-        if not prompts:
-            return []
-        full = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
-        texts = list(dict.fromkeys(full))
-        with self._reading:
-            encoded = self._tokenizer(texts, return_offsets_mapping=True, return_special_tokens_mask=True)
-        row = {text: number for number, text in enumerate(texts)}
-        requests = []
-        for prompt, text in zip(prompts, full, strict=True):
-            number = row[text]
-            requests.append(
-                self._request(
-                    encoded["input_ids"][number],
-                    encoded["offset_mapping"][number],
-                    encoded["special_tokens_mask"][number],
-                    prompt_length=len(prompt),
-                )
-            )
-        return requests
+    def attention_reader(self) -> AttentionReader:
+        """Gives what reads this model's attention; it takes turns with scoring.
 
-    def _request(
-        self, ids: list[int], offsets: list[tuple[int, int]], special: list[int], *, prompt_length: int
-    ) -> TokenRequest:
-        length = len(ids)
-        while length and special[length - 1]:  # an end-of-text token that the tokenizer appends is not ours
-            length -= 1
-        first = next((at for at in range(length) if not special[at] and offsets[at][1] > prompt_length), None)
-        if first is None:
-            raise UsageError(
-                "a completion has no token of its own; the tokenizer drops its text",
-                expected="a completion of more than blanks",
-                remedy="Give every label a verbalizer with a visible character.",
-            )
-        if first == 0:  # nothing stands before the completion, so it is conditioned on the beginning of a text
-            return TokenRequest((self._beginning, *ids[:length]), 1)
-        return TokenRequest(tuple(ids[:length]), first)
+        Returns:
+            The reader.
+        """
+        return AttentionReader(self._model, self._tokenizer, turn=self._lock, reading=self._reading)
+
+    def _tokenised(self, prompts: Sequence[str], completions: Sequence[str]) -> list[TokenRequest]:
+        with self._reading:
+            return token_requests(self._tokenizer, prompts, completions)
 
     def _scorer(self) -> TreeScorer | PlainScorer:
         plain = PlainScorer(self._model, memory=self._memory, padding=self._beginning)

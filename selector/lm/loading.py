@@ -10,7 +10,7 @@ import hashlib
 import struct
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetensors import SafetensorError
 
@@ -85,10 +85,35 @@ def load_language_model(
     return CachedLanguageModel(lm, ScoreStore(store, size_limit=score_store_limit()), commit=commit)
 
 
-def _local(config: LanguageModelConfig) -> LanguageModel:
-    import transformers
+class LoadedModel(NamedTuple):
+    """A model of transformers and what goes with it.
 
-    from selector.lm.huggingface import HuggingFaceLanguageModel
+    Attributes:
+        model: The model, on its device.
+        tokenizer: Its tokenizer.
+        fingerprint: Identifies weights, revision and dtype.
+    """
+
+    model: Any
+    tokenizer: Any
+    fingerprint: str
+
+
+def load_model(config: LanguageModelConfig) -> LoadedModel:
+    """Loads a model into this process, as transformers has it.
+
+    Args:
+        config: Which model, with dtype and device.
+
+    Returns:
+        Model, tokenizer and fingerprint.
+
+    Raises:
+        ModelLoadError: When the model is missing or damaged.
+        BundledPackageMissingError: When a bundled model's package is not installed.
+        UnknownNameError: When dtype or device is not known.
+    """
+    import transformers
 
     dtype, device = _dtype(config), _device(config)
     source, revision = _source(config)
@@ -111,9 +136,15 @@ def _local(config: LanguageModelConfig) -> LanguageModel:
         transformers.logging.set_verbosity(verbosity)
     weights = _weights_fingerprint(source, model)
     fingerprint = hashlib.sha256(f"{weights}:{dtype}".encode()).hexdigest()
-    return HuggingFaceLanguageModel(
-        model.to(device), tokenizer, fingerprint=fingerprint, memory_budget=config.memory_mib * MIB or None
-    )
+    return LoadedModel(model.to(device), tokenizer, fingerprint)
+
+
+def _local(config: LanguageModelConfig) -> LanguageModel:
+    from selector.lm.huggingface import HuggingFaceLanguageModel
+
+    model, tokenizer, fingerprint = load_model(config)
+    budget = config.memory_mib * MIB or None
+    return HuggingFaceLanguageModel(model, tokenizer, fingerprint=fingerprint, memory_budget=budget)
 
 
 def converted_gguf(path: Path) -> Path:

@@ -6,7 +6,7 @@ sets without it. Chang & Jia's conditional accuracy is the first term alone. One
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,7 @@ class InfluenceSelector(SharedSetSelector):
         dev: Labelled queries.
         candidates: How many pool examples are looked at, or twice k when that is more.
         rounds: In how many random sets each of them occurs at least.
+        tokens: Judge as many sets as fit into so many tokens asked of the language model, instead of so many rounds.
         seed: Seeds the draws.
         progress: Shows the search.
 
@@ -88,6 +89,7 @@ class InfluenceSelector(SharedSetSelector):
         *,
         candidates: int = 32,
         rounds: int = 6,
+        tokens: int | None = None,
         seed: int = 0,
         progress: Progress = SILENT,
     ) -> None:
@@ -95,6 +97,7 @@ class InfluenceSelector(SharedSetSelector):
         self._judge = SetJudge(engine, dev)
         self._candidates = candidates
         self._rounds = rounds
+        self._tokens = tokens
         self._seed = seed
         self._progress = progress
         self._rankings: dict[int, list[tuple[int, float]]] = {}
@@ -110,14 +113,27 @@ class InfluenceSelector(SharedSetSelector):
         """
         if k not in self._rankings:
             candidates = draw_candidates(self._pool, max(self._candidates, 2 * k), seed=self._seed)
-            generator = np.random.default_rng([self._seed, k])
-            sets = random_partitions(candidates, k, rounds=self._rounds, generator=generator)
-            with self._progress.track("influence", len(sets)) as advance:
-                values = np.array(self._judge.values(sets, advance=advance))
+            sets, values = self._judged(candidates, k)
             gains = np.round(influences(candidates, sets, values), 9)  # rounding must not break ties
             order = np.lexsort((-gains[:, 1], -gains[:, 0]))
             self._rankings[k] = [(candidates[at], float(gains[at, 0])) for at in order]
         return self._rankings[k]
+
+    def _judged(self, candidates: Sequence[int], k: int) -> tuple[list[tuple[int, ...]], Numbers]:
+        """S random sets, and (S, 2) what each is worth."""
+        generator = np.random.default_rng([self._seed, k])
+        if self._tokens is not None:
+
+            def endless() -> Iterator[tuple[int, ...]]:
+                while True:
+                    yield from random_partitions(candidates, k, rounds=1, generator=generator)
+
+            with self._progress.track("influence, tokens", self._tokens) as advance:
+                judged = self._judge.values_within(endless(), self._tokens, advance=advance)
+            return [one for _, one in judged], np.array([value for value, _ in judged])
+        sets = random_partitions(candidates, k, rounds=self._rounds, generator=generator)
+        with self._progress.track("influence", len(sets)) as advance:
+            return sets, np.array(self._judge.values(sets, advance=advance))
 
     def _choose(self, k: int) -> Selection:
         best = self.ranking(k)[:k][::-1]

@@ -6,7 +6,8 @@ are worth judging.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ from selector.strategies.ranking import best_candidates_last
 from selector.types import Example, Query, Selection
 
 SETS_PER_CALL: Final = 8  # enough to share what sets have in common, few enough to show progress
+MOST_SETS: Final = 10_000  # in one search within a budget, should a language model count no tokens
 Numbers: TypeAlias = npt.NDArray[np.float64]
 Value: TypeAlias = tuple[float, float]
 """Accuracy, and the mean log-probability of the gold labels in nats; compared in this order."""
@@ -125,6 +127,46 @@ class SetJudge:
             values += [self.value_apart(one) for one in own] if self._engine.template.free_text else self._scored(own)
             advance(len(own))
         return values
+
+    def values_within(
+        self,
+        sets: Iterable[tuple[int, ...]],
+        tokens: int,
+        *,
+        apart: bool = False,
+        advance: Callable[[int], None] = _unheard,
+    ) -> list[tuple[Value, tuple[int, ...]]]:
+        """Values sets in turn for as long as the next ones fit into a number of language-model tokens.
+
+        The first set is always valued: a search needs one. The next ones fit when they do at the price of the dearest
+        so far, so a budget is overspent by what one set is longer than another at most.
+
+        Args:
+            sets: Tuples of pool positions in prompt order; no more are taken than are valued.
+            tokens: What may be asked of the language model, without sharing or cache.
+            apart: Whether every set is valued by `value_apart`, at its price.
+            advance: Called with the tokens just asked.
+
+        Returns:
+            The value of each set that was judged, and the set.
+
+        Raises:
+            UnknownLabelError: When a dev query has no label or one without verbalizer.
+        """
+        judged: list[tuple[Value, tuple[int, ...]]] = []
+        spent = dearest = 0
+        upcoming = islice(sets, MOST_SETS)
+        while True:
+            fitting = max(tokens - spent, 0) // max(dearest, 1) if judged else 1
+            own = list(islice(upcoming, min(fitting, SETS_PER_CALL)))
+            if not own:
+                return judged
+            before = self._engine.lm.usage.tokens
+            values = [self.value_apart(one) for one in own] if apart else self.values(own)
+            asked = self._engine.lm.usage.tokens - before
+            judged += zip(values, own, strict=True)
+            spent, dearest = spent + asked, max(dearest, -(-asked // len(own)))
+            advance(asked)
 
     def value_apart(self, indices: tuple[int, ...]) -> Value:
         """Values one set, asking for answers and for gold log-probabilities apart: twice the cost of `values`.

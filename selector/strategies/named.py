@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypedDict
 
 from selector.data.pool import Pool
 from selector.errors import UnknownNameError
@@ -39,6 +39,14 @@ from selector.strategies.zero import ZeroShotSelector
 from selector.types import Example
 
 
+class SearchOptions(TypedDict):
+    """Keyword arguments of every selector that searches on dev queries."""
+
+    tokens: int | None
+    seed: int
+    progress: Progress
+
+
 @dataclass(frozen=True)
 class Ingredients:
     """What selectors are made of.
@@ -49,6 +57,8 @@ class Ingredients:
         dev: For the methods that search on dev queries.
         seed: For the methods with random choices.
         progress: For the methods that take long.
+        search_tokens: Bounds the methods that search on dev queries, tokens; None leaves them their own bounds.
+        found: The nearest by the encoder, where somebody has made it already.
     """
 
     engine: InferenceEngine
@@ -56,6 +66,8 @@ class Ingredients:
     dev: Sequence[Example]
     seed: int
     progress: Progress
+    search_tokens: int | None = None
+    found: NearestSelector | None = None
 
     @property
     def pool(self) -> Pool:
@@ -65,7 +77,12 @@ class Ingredients:
     @property
     def nearest(self) -> NearestSelector:
         """Finds the nearest by the encoder."""
-        return NearestSelector(self.pool, self.encoder)
+        return NearestSelector(self.pool, self.encoder) if self.found is None else self.found
+
+    @property
+    def search(self) -> SearchOptions:
+        """What the methods that search on dev queries have in common."""
+        return {"tokens": self.search_tokens, "seed": self.seed, "progress": self.progress}
 
 
 Builders = Mapping[str, Callable[[Ingredients], Selector]]
@@ -100,14 +117,16 @@ LM_METHODS: Final[Builders] = MappingProxyType(
 )
 DEV_METHODS: Final[Builders] = MappingProxyType(
     {
-        "best-of-k": lambda given: BestOfKSelector(given.engine, given.dev, seed=given.seed, progress=given.progress),
-        "greedy": lambda given: GreedySelector(given.engine, given.dev, seed=given.seed, progress=given.progress),
-        "influence": lambda given: InfluenceSelector(given.engine, given.dev, seed=given.seed, progress=given.progress),
+        "best-of-k": lambda given: BestOfKSelector(given.engine, given.dev, **given.search),
+        "greedy": lambda given: GreedySelector(given.engine, given.dev, **given.search),
+        "influence": lambda given: InfluenceSelector(given.engine, given.dev, **given.search),
     }
 )
 BUILDERS: Final[Builders] = MappingProxyType({**TEXT_METHODS, **EMBEDDING_METHODS, **LM_METHODS, **DEV_METHODS})
 METHODS: Final = tuple(BUILDERS)
 SEEDED_METHODS: Final = ("random", "balanced", "dpp-sample", "kmeans", "mdl", "best-of-k", "greedy", "influence")
+SEARCHED_METHODS: Final = tuple(DEV_METHODS)  # can be given a budget
+SHOTLESS_METHODS: Final = ("zero",)  # answer alike whatever the number of shots
 UPPER_BOUNDS: Final = ("oracle",)  # read the gold labels of the queries that they choose for
 DPP_OVER: Final = "dpp:"  # and the folder of a retriever
 FIXED: Final = "fixed:"  # and uids of the pool in prompt order
@@ -121,6 +140,8 @@ def build_selector(
     encoder: TextEncoder,
     dev: Sequence[Example],
     seed: int = 0,
+    search_tokens: int | None = None,
+    nearest: NearestSelector | None = None,
     progress: Progress = SILENT,
 ) -> Selector:
     """Builds a selector over the engine's pool.
@@ -132,6 +153,10 @@ def build_selector(
         encoder: For the methods that compare embeddings.
         dev: For the methods that search on dev queries.
         seed: For the methods with random choices.
+        search_tokens: What a method that searches on dev queries may ask of the language model, tokens, instead of its
+            own bounds.
+        nearest: Finds the pool's nearest by the encoder, where that was made already: the pool is then not embedded
+            again.
         progress: For the methods that take long.
 
     Returns:
@@ -145,7 +170,7 @@ def build_selector(
     """
     pool = engine.pool
     if method in BUILDERS:
-        return BUILDERS[method](Ingredients(engine, encoder, dev, seed, progress))
+        return BUILDERS[method](Ingredients(engine, encoder, dev, seed, progress, search_tokens, nearest))
     if method.startswith(FIXED):
         return FixedSelector(pool, [uid for uid in BETWEEN_UIDS.split(method.removeprefix(FIXED).strip()) if uid])
     if method.startswith(DPP_OVER):

@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
 
 from selector.data.pool import Pool
 from selector.errors import ArtifactError
@@ -19,6 +21,8 @@ from selector.strategies.dense import NearestSelector
 INDEX_FOLDER = "index"
 CARD_FILE = "shotsmith.json"
 CARD_VERSION = 2
+LATER_KEYS: Final[Mapping[str, Any]] = MappingProxyType({"training_lm_tokens": None})
+"""What the first cards of version 2 do not say."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class RetrieverCard:
         task: The name of the task; may be empty.
         lm: The name of the language model; may be empty.
         version: Of this card.
+        training_lm_tokens: Tokens that mining asked of the language model, without sharing or cache; None where nobody
+            counted them.
     """
 
     base_encoder: str
@@ -48,6 +54,7 @@ class RetrieverCard:
     task: str = ""
     lm: str = ""
     version: int = CARD_VERSION
+    training_lm_tokens: int | None = None
 
 
 def write_retriever_card(folder: Path, card: RetrieverCard) -> None:
@@ -75,7 +82,7 @@ def read_retriever_card(folder: Path) -> RetrieverCard:
     """
     path = folder / CARD_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = {**LATER_KEYS} | json.loads(path.read_text(encoding="utf-8"))
         card = RetrieverCard(**{entry.name: content[entry.name] for entry in fields(RetrieverCard)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(

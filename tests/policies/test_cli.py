@@ -57,6 +57,41 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOTSMITH_CACHE", str(tmp_path / "cache"))
 
 
+def check_comparisons(task: Path, retriever: Path, artifact: Path, training: int) -> None:
+    """Compares everything, then the same again from its finished runs, then over several numbers of shots."""
+    methods = (
+        f"zero,random,bm25,nearest,mmr,dpp,dpp:{retriever},best-of-k,{retriever},{artifact},{artifact}+locale,"
+        "label-vote,logreg,majority"
+    )
+    out, asked = task.parent / "out", ("compare", "--task", task)
+    options = ("--methods", methods, "--shots", 2, "--seeds", 2, "--out", out)
+    result = run(*asked, *options, "--quiet", "--json")
+    assert result.exit_code == 0, result.output
+    results = json.loads(result.stdout)
+    assert results == json.loads((out / "results.json").read_text())
+    assert {row["method"] for row in results["summary"]} == {
+        *("zero", "random", "bm25", "nearest", "mmr", "dpp", "dpp:epr", "best-of-k", "epr", "policy", "policy+locale"),
+        *("label-vote", "logreg", "majority"),
+    }
+    assert [row["seed"] for row in results["rows"] if row["method"] == "random"] == [0, 1]
+    assert all(row["lm_tokens_computed"] <= row["lm_tokens"] for row in results["rows"])
+    assert (out / "report.html").stat().st_size > 10_000
+    assert len((out / "per_query.csv").read_text().splitlines()) == 1 + 8 * len(results["rows"])
+    again = run(*asked, *options)
+    assert again.exit_code == 0, again.output
+    assert f"{len(results['rows'])} of {len(results['rows'])} runs were finished already" in again.stderr
+
+    options = ("--methods", f"random,{artifact},best-of-k", "--baseline", "random", "--shots", "2,1,0", "--seeds", 1)
+    more = ("--budget", "equal", "--metrics", "macro-f1,ece", "--out", task.parent / "sweep", "--quiet")
+    swept = run(*asked, *options, *more)
+    assert swept.exit_code == 0, swept.output
+    results = json.loads((task.parent / "sweep" / "results.json").read_text())
+    assert results["shots"] == [0, 1, 2]
+    assert results["budget"] == {"asked": "equal", "lm_tokens": dict.fromkeys("012", training)}
+    for shown in ("macro-f1", "accuracy by shots", f"{training:,}", "Verdict", "table.md"):
+        assert shown in swept.stdout
+
+
 @pytest.mark.bundled
 def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
     """Guards every command from mining to the comparison, as scripts and people chain them; and their second run."""
@@ -78,6 +113,10 @@ def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
 
     manifest = json.loads(run("inspect", artifact, "--json").stdout)
     assert (manifest["shots"], manifest["encoder"], manifest["max_per_label"]) == (2, "encoder", 2)
+    mining = json.loads((retriever / "shotsmith.json").read_text())["training_lm_tokens"]
+    assert mining == json.loads((mined / "lm_usage.json").read_text())["tokens"] > 0
+    training = mining + json.loads((runs / "lm_usage.json").read_text())["tokens"]
+    assert manifest["training_lm_tokens"] == training > mining
     assert "shortlist size" in run("inspect", artifact).stdout
 
     query = ("--text", "text=the plot is superb and warm", "--task", task)
@@ -89,24 +128,7 @@ def test_the_whole_chain(tiny_model: Path, tmp_path: Path) -> None:
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
     assert run("predict", *query, "--method", "bm25").exit_code == 0
 
-    methods = (
-        f"zero,random,bm25,nearest,mmr,dpp,dpp:{retriever},best-of-k,{retriever},{artifact},{artifact}+locale,"
-        "label-vote,logreg,majority"
-    )
-    result = run(
-        "compare", *common, "--methods", methods, "--shots", 2, "--seeds", 2, "--out", tmp_path / "out", "--json"
-    )
-    assert result.exit_code == 0, result.output
-    results = json.loads(result.stdout)
-    assert results == json.loads((tmp_path / "out" / "results.json").read_text())
-    assert {row["method"] for row in results["summary"]} == {
-        *("zero", "random", "bm25", "nearest", "mmr", "dpp", "dpp:epr", "best-of-k", "epr", "policy", "policy+locale"),
-        *("label-vote", "logreg", "majority"),
-    }
-    assert [row["seed"] for row in results["rows"] if row["method"] == "random"] == [0, 1]
-    assert all(row["lm_tokens_computed"] <= row["lm_tokens"] for row in results["rows"])
-    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
-    assert len((tmp_path / "out" / "per_query.csv").read_text().splitlines()) == 1 + 8 * len(results["rows"])
+    check_comparisons(task, retriever, artifact, training)
 
 
 @pytest.mark.bundled
@@ -207,6 +229,10 @@ def one_line(result: Result, code: int, *fragments: str) -> None:
         (("compare", "--task", "{task}", "--out", "{dir}/o", "--methods", ","), 2, ("no method",)),
         (("compare", "--task", "{task}", "--out", "{dir}/o", "--baseline", "foo", "--methods", "bm25"), 2, ("foo",)),
         (("compare", "--task", "{task}", "--out", "{dir}/o", "--orderer", "foo"), 2, ("orderer",)),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--shots", "1,two"), 2, ("--shots", "1,two")),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--budget", "most"), 2, ("--budget", "equal")),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--budget", "0"), 2, ("budget is 0",)),
+        (("compare", "--task", "{task}", "--out", "{dir}/o", "--metrics", "bleu"), 2, ("metric for classification",)),
         (("train-retriever", "--task", "{task}", "--mined", "{dir}/none", "--out", "{dir}/r"), 2, ("none",)),
         (("train-policy", "--task", "{task}", "--out", "{dir}/p", "--algo", "dqn"), 2, ("algorithm",)),
         (("train-policy", "--task", "{task}", "--out", "{dir}/p", "--env", "pool"), 2, ("environment", "corpus")),
@@ -277,6 +303,19 @@ def test_interruption_and_disk_errors_are_one_line(
         raise error
     assert caught.value.exit_code == code
     assert fragment in capsys.readouterr().err
+
+
+def test_the_note_of_an_error_stands_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards what is said about finished work when a later part fails."""
+    import typer
+
+    from selector.errors import ServerError
+
+    error = ServerError("the server is gone", expected="an answer", remedy="Start it.")
+    error.add_note("3 finished runs are kept.")
+    with pytest.raises(typer.Exit), errors_as_one_line():
+        raise error
+    assert "Start it. 3 finished runs are kept." in capsys.readouterr().err
 
 
 def test_our_own_mistakes_keep_their_traceback() -> None:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from policies.cli import app
-from selector.testing import ToyLanguageModel
+from selector.testing import ToyEncoder, ToyLanguageModel
 from selector.workspace import Workspace
 
 
@@ -101,6 +101,19 @@ def test_choices_come_with_the_query(data: Path, tmp_path: Path) -> None:
     without = run(*base, *texts)
     assert without.exit_code == 2
     assert "2 to 26 choices" in without.output
+
+
+def test_a_comparison_needs_no_list_of_methods(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the default methods: references that need shared labels are left out where there are none."""
+    monkeypatch.setattr(Workspace, "encoder", ToyEncoder())
+    options = ("--shots", 1, "--seeds", 1, "--limit", 2, "--quiet", "--json", "--out", tmp_path / "out")
+    result = run("--data-dir", data, "compare", "--task", "copa", *options)
+    assert result.exit_code == 0, result.output
+    assert {row["method"] for row in json.loads(result.stdout)["rows"]} == {"random", "bm25", "nearest"}
+    refused = run("--data-dir", data, "compare", "--task", "copa", "--methods", "nearest,logreg", *options)
+    assert refused.exit_code == 2
+    assert "logreg" in refused.output
+    assert run("--data-dir", data, "compare", "--task", "copa", "--metrics", "macro-f1", *options).exit_code == 2
 
 
 def test_written_answers_are_printed_without_a_probability(data: Path) -> None:

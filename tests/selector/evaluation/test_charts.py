@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from selector.evaluation.charts import accuracy_chart, cost_chart
 from selector.evaluation.compare import Summary
-from selector.evaluation.layout import Box, percent_ticks, place_labels, shortened, text_width, token_ticks
+from selector.evaluation.layout import Box, percent_ticks, place_labels, shortened, spaced, text_width, token_ticks
 from selector.evaluation.statistics import Interval, PairedDifference
 
 few = settings(max_examples=60, deadline=None)
@@ -102,7 +103,7 @@ def test_charts_are_well_formed_and_inside_their_frame(summary: list[Summary], w
             is None
         )
         assert root.get("role") == "img"
-        assert all(entry.method in root.get("aria-label", "") for entry in summary)
+        assert all(entry.method in root.find("desc").text for entry in summary)
         _, _, right, bottom = map(float, root.get("viewBox", "").split())
         circles = [(float(dot.get("cx")), float(dot.get("cy"))) for dot in root.iter("circle")]
         assert len(circles) == len(summary)
@@ -116,3 +117,38 @@ def test_better_stands_further_right_and_dearer_too() -> None:
         good, bad = list(ET.fromstring(chart(summary)).iter("circle"))
         assert float(good.get("cx")) > float(bad.get("cx"))
         assert float(good.get("cy")) < float(bad.get("cy"))
+
+
+def test_upper_bounds_stand_apart_and_set_no_mark() -> None:
+    """Guards against steps of "the best accuracy to be had" that lead to the oracle."""
+    summary = [_entry("oracle", 0.99, 2_000), _entry("good", 0.7, 1_000)]
+    plain, marked = cost_chart(summary), cost_chart(summary, bounds=("oracle",))
+    assert [group.get("class") for group in ET.fromstring(marked).iter("g")] == ["bound", "lm"]
+    assert [len(ET.fromstring(chart).find("path").get("d").split("V")) for chart in (plain, marked)] == [2, 1]
+
+
+def test_the_recommended_name_is_bold_and_fits() -> None:
+    """Guards against a bold name that runs out of the drawing because it is wider than was thought."""
+    summary = [_entry("recommended-name", 0.9, 10), _entry("other", 0.5, 10)]
+    for chart in (accuracy_chart, cost_chart):
+        names = ET.fromstring(chart(summary, recommended="recommended-name")).iter("text")
+        bold = [own.text for own in names if own.get("class") == "name strong"]
+        assert bold == ["recommended-name"]
+
+    def gutter(name: str) -> float:
+        return float(next(ET.fromstring(accuracy_chart(summary, recommended=name)).iter("line")).get("x1"))
+
+    assert gutter("recommended-name") > gutter("other")
+
+
+@few
+@given(st.lists(st.floats(0, 300), min_size=1, max_size=30), st.floats(1, 40))
+def test_spaced_places_keep_order_and_distance(places: list[float], gap: float) -> None:
+    """Guards against labels that leave the line, swap, or stand nearer than there is room for."""
+    moved = spaced(places, gap=gap, low=0, high=300)
+    assert all(-1e-6 <= place <= 300 + 1e-6 for place in moved)
+    order = sorted(range(len(places)), key=lambda number: places[number])
+    apart = [moved[after] - moved[before] for before, after in pairwise(order)]
+    assert all(own >= min(gap, 300 / (len(places) - 1)) - 1e-6 for own in apart)
+    if all(places[after] - places[before] >= gap for before, after in pairwise(order)):
+        assert moved == pytest.approx(places)

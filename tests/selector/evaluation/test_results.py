@@ -2,16 +2,14 @@
 
 import csv
 import errno
-import io
 import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from selector.errors import DiskFullError
 from selector.evaluation.compare import Comparison
-from selector.evaluation.results import result_table, results_of, shown_p, write_results, write_whole
+from selector.evaluation.results import results_of, shown_p, write_results, write_whole
 from selector.evaluation.statistics import PairedDifference
 
 CONTEXT = {"task": "toy", "lm": "toy-induction-1", "command": "shotsmith compare"}
@@ -19,9 +17,9 @@ CONTEXT = {"task": "toy", "lm": "toy-induction-1", "command": "shotsmith compare
 
 def test_results_have_the_promised_keys(comparison: Comparison, tmp_path: Path) -> None:
     """Guards against a key renamed under the programs that read results.json."""
-    path = write_results(tmp_path / "new" / "folder", comparison, context=CONTEXT)
+    path = write_results(tmp_path / "new" / "folder", [comparison], context=CONTEXT)
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert content == json.loads(json.dumps(results_of(comparison, context=CONTEXT)))
+    assert content == json.loads(json.dumps(results_of([comparison], context=CONTEXT)))
     assert {"task", "lm", "rows", "summary"} <= set(content)
     assert {
         "method", "orderer", "shots", "seed", "accuracy", "n", "lm_calls", "lm_tokens", "lm_tokens_computed", "seconds",
@@ -37,7 +35,7 @@ def test_results_have_the_promised_keys(comparison: Comparison, tmp_path: Path) 
 
 def test_per_query_rows_give_back_every_accuracy(comparison: Comparison, tmp_path: Path) -> None:
     """Guards against a file from which significance cannot be recomputed; uids hold commas, quotes and spaces here."""
-    write_results(tmp_path, comparison, context=CONTEXT)
+    write_results(tmp_path, [comparison], context=CONTEXT)
     with (tmp_path / "per_query.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for run in comparison.rows:
@@ -72,16 +70,6 @@ def test_other_trouble_is_not_called_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="file") as caught:
         write_whole(tmp_path / "file" / "results.json", "{}")
     assert caught.value.errno in (errno.ENOTDIR, errno.EEXIST)
-
-
-def test_table_shows_names_as_they_are(comparison: Comparison) -> None:
-    """Guards against a method's name being read as rich markup, and references that are not marked as such."""
-    console = Console(file=io.StringIO(), width=160)
-    console.print(result_table(comparison))
-    text = console.file.getvalue()
-    assert "[bold]<b>gold (no LM)" in text
-    assert text.index("gold") < text.index("random") or "100.0" in text
-    assert text.count("baseline") == 1
 
 
 def test_p_is_never_shown_as_zero() -> None:

@@ -64,7 +64,8 @@ def test_no_text_breaks_a_rule(text: str, choices: list[str]) -> None:
         ("Yes, it would.", "yes"),
         ("No. Some say yes.", "no"),
         ("There is no doubt.\nThe answer is yes", "yes"),
-        ("Nobody knows; I would say no", "no"),
+        ("Nobody knows. No", "no"),
+        ("He knows no film", ""),
         ("Nothing", ""),
     ],
 )

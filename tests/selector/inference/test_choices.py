@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from envs.rewards import EngineScorer
 from policies.mining import score_candidates
+from selector.adapters.lm_eval import write_prompts
 from selector.data.pool import Pool
 from selector.errors import InvalidExampleError, OwnChoicesError, TemplateError, UnknownLabelError
 from selector.evaluation.compare import Method, compare
+from selector.evaluation.confusion import label_names
+from selector.evaluation.measured import measured
 from selector.evaluation.references import reference_answers
 from selector.inference.calibration import log_softmax
 from selector.inference.engine import CHUNK, InferenceEngine
+from selector.inspection.effects import explain
 from selector.learned.label_uncertainty import LabelUncertainty
 from selector.learned.lm_features import EngineReader
 from selector.ordering.entropy import EntropyConfig, EntropyOrderer
 from selector.ordering.judging import right_answers
 from selector.ordering.mdl import MDLOrderer
 from selector.pipeline import Pipeline
+from selector.prompting.generation import generate_demonstrations
+from selector.prompting.instructions import rank_instructions
+from selector.prompting.mutual_information import rank_templates
 from selector.prompting.template import PromptTemplate
 from selector.strategies.balanced import BalancedSelector
 from selector.strategies.judging import SetJudge
@@ -157,11 +165,23 @@ def test_what_judges_by_gold_or_by_query_works() -> None:
     method = Method("random", lambda seed: Pipeline(RandomSelector(POOL, seed=seed), engine))
     compared = compare(engine, queries, methods=[method], shots=1, baseline="random")
     assert [outcome.gold for outcome in compared.rows[0].outcomes] == ["at sea", "grass"]
+    assert measured(compared.rows[0]) == {}
+    assert label_names(compared.rows) == ()
     with pytest.raises(UnknownLabelError):
         compare(engine, [replace(FEW, label="x")], methods=[method], shots=1, baseline="random")
 
 
-def test_what_needs_shared_labels_is_refused() -> None:
+def test_instructions_and_explanations_know_own_choices() -> None:
+    """Guards demonstrations flipped to a label that they cannot bear, and gold columns of another query."""
+    engine = make()
+    ranked = rank_instructions(engine, {"plain": "Answer."}, [FEW, MANY])
+    assert np.isfinite(ranked[0].gold_logprob)
+    explained = explain(engine, FEW, Selection.of(2, 1))
+    assert set(explained.effects[0].flips) == set(POOL[2].choices) - {"grass"}
+    assert set(explained.effects[1].flips) == {"in town"}
+
+
+def test_what_needs_shared_labels_is_refused(tmp_path: Path) -> None:
     """Guards against features, references and entropies over columns that mean another thing for every query."""
     engine = make()
     with pytest.raises(OwnChoicesError):
@@ -172,6 +192,12 @@ def test_what_needs_shared_labels_is_refused() -> None:
         EntropyOrderer(engine, [FEW])
     with pytest.raises(OwnChoicesError):
         EntropyOrderer(engine, None, config=EntropyConfig(statistic="locale"))
+    with pytest.raises(OwnChoicesError):
+        generate_demonstrations(engine, [FEW])
+    with pytest.raises(OwnChoicesError):
+        rank_templates(engine, [TEMPLATE], [FEW, MANY])
+    with pytest.raises(OwnChoicesError):
+        write_prompts(tmp_path, TEMPLATE, POOL, [FEW], [NONE])
     with pytest.raises(OwnChoicesError, match="balance"):
         BalancedSelector(POOL)
     with pytest.raises(OwnChoicesError, match="majority") as caught:

@@ -1,0 +1,208 @@
+"""Does warming the bundled language model up help it on tasks that it has not seen?
+
+    python -m benchmarks.warmup_study                     goes on where it was stopped
+    python -m benchmarks.warmup_study --arms "metaicl;metaicl, channel" --steps 300
+    python -m benchmarks.warmup_study --measure 3         seconds of a step, and how many fit half an hour
+
+Trained on eight labelled tasks (or on the texts of bundled news articles alone), measured on four others with the same
+random demonstrations before and after; no text of theirs is trained on. Every arm is one change from the first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from benchmarks import SHARED_DATA
+from policies.warmup import WarmedUp, WarmUpMaterial, warm_up
+from policies.warmup_config import WarmUpConfig
+from policies.warmup_episodes import labelled_tasks
+from policies.warmup_evaluation import HeldOutPlan, gains_as_json
+from policies.warmup_training import train_model
+from selector.data.task import Task
+from selector.lm.config import LanguageModelConfig
+from selector.lm.loading import load_model
+from selector.progress import RichProgress
+
+HERE: Final = Path(__file__).parent
+TRAINED: Final = ("emotion", "trec6", "dbpedia14", "amazon_sentence", "tweet_irony", "sms_spam", "snli", "rte")
+HELD_OUT: Final = ("sst2", "agnews", "subj", "cb")
+INSTRUCTIONS: Final[Mapping[str, str]] = {
+    "emotion": "Name the emotion of each message.",
+    "trec6": "Say what kind of answer each question asks for.",
+    "dbpedia14": "Say what kind of thing each article is about.",
+    "amazon_sentence": "Say whether each review holds a good or a bad opinion.",
+    "tweet_irony": "Say whether each message is ironic.",
+    "sms_spam": "Tell spam from normal messages.",
+    "snli": "Say whether the first sentence makes the second one true.",
+    "rte": "Say whether the second text follows from the first.",
+    "sst2": "Say whether each review is positive or negative.",
+    "agnews": "Name the topic of each article.",
+    "subj": "Say whether each sentence is objective or subjective.",
+    "cb": "Say whether the statement is true, false or neither, given the text.",
+}
+SELF_SUPERVISED: Final = "self-supervised"
+ARMS: Final[Mapping[str, dict[str, Any]]] = {
+    "metaicl": {},
+    "metaicl, channel": {"form": "channel"},
+    "instruction tuning": {"instructions": True},
+    SELF_SUPERVISED: {},
+    "metaicl, all weights": {"adapter": "full"},
+}
+BASE: Final = LanguageModelConfig(dtype="float32")
+
+
+def settings(arm: str, *, steps: int, seed: int) -> WarmUpConfig:
+    """Gives the settings of an arm.
+
+    Args:
+        arm: One of `ARMS`.
+        steps: Optimiser steps.
+        seed: The seed.
+
+    Returns:
+        The settings.
+    """
+    given: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": 8,
+        "shots": 4,
+        "longest": 384,
+        "checkpoint_every": 10,
+        "seed": seed,
+    }
+    return WarmUpConfig(**given | ARMS[arm])
+
+
+def task_named(name: str) -> Task:
+    """Loads a task of the study, with its instruction.
+
+    Args:
+        name: Of `TRAINED` or `HELD_OUT`.
+
+    Returns:
+        The task.
+    """
+    task = Task.load(name, data_dir=SHARED_DATA)
+    return replace(task, template=replace(task.template, instruction=INSTRUCTIONS[name]))
+
+
+def material(arm: str) -> WarmUpMaterial:
+    """Gathers what an arm learns from; held-out prompts hold the instruction where those of training do.
+
+    Args:
+        arm: One of `ARMS`.
+
+    Returns:
+        The material.
+    """
+    exam = [task_named(name) for name in HELD_OUT]
+    if not ARMS[arm].get("instructions"):
+        exam = [replace(task, template=replace(task.template, instruction="")) for task in exam]
+    if arm == SELF_SUPERVISED:
+        news = Task.load("bbc-news")
+        return WarmUpMaterial(documents=[row.fields["text"] for row in news.pool], held_out=exam)
+    return WarmUpMaterial([task_named(name) for name in TRAINED], held_out=exam)
+
+
+def measured(steps: int, *, minutes: float = 30.0) -> dict[str, float]:
+    """Measures how long the first arm's steps take.
+
+    Args:
+        steps: Of training, without checkpoints between them.
+        minutes: Whose number of steps is asked for.
+
+    Returns:
+        Seconds of a step, and the steps that fit.
+    """
+    config = replace(settings("metaicl", steps=steps, seed=0), checkpoint_every=steps)
+    given = material("metaicl")
+    tasks, _ = labelled_tasks(given.tasks, given.held_out, instructions=False)
+    model, tokenizer, _ = load_model(BASE)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.monotonic()
+        train_model(model, tokenizer, tasks, config=config, folder=Path(folder), progress=RichProgress())
+        seconds = (time.monotonic() - start) / steps
+    return {"seconds_per_step": seconds, "steps_that_fit": int(60 * minutes / seconds)}
+
+
+def table(result: Mapping[str, Any]) -> list[str]:
+    """Lays the study out.
+
+    Args:
+        result: Of warmup.json.
+
+    Returns:
+        Lines of Markdown.
+    """
+    names = list(dict.fromkeys(name for arm in result["arms"].values() for name in arm["gains"]))
+    lines = [f"| arm | steps | minutes | {' | '.join(names)} |", "|---" * (len(names) + 3) + "|"]
+    for arm, own in result["arms"].items():
+        cells = []
+        for name in names:
+            gain = own["gains"][name]
+            delta, low, high = (100 * gain["difference"][end] for end in ("delta", "low", "high"))
+            before, after = (100 * gain[stage]["estimate"] for stage in ("before", "after"))
+            cells.append(f"{before:.1f} to {after:.1f}: {delta:+.1f} [{low:+.1f}, {high:+.1f}]")
+        minutes = f"{own['seconds'] / 60:.0f}" if own["seconds"] is not None else "-"
+        lines.append(f"| {arm} | {own['config']['steps']} | {minutes} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def keep(out: Path, arm: str, outcome: WarmedUp, *, config: WarmUpConfig, seconds: float | None) -> None:
+    """Adds an arm to the result file.
+
+    Args:
+        out: The file.
+        arm: Its name.
+        outcome: What came out.
+        config: Its settings.
+        seconds: Of the whole, evaluation included; None where it was stopped in between.
+    """
+    result = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"arms": {}}
+    entry = {"config": asdict(config), "gains": gains_as_json(outcome.gains), "seconds": seconds}
+    result |= {"base": BASE.model, "trained": list(TRAINED), "held_out": list(HELD_OUT), "cores": os.cpu_count()}
+    result["arms"][arm] = entry
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_suffix(".part")  # a kill while writing must not cost the arms that are done
+    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    part.replace(out)
+
+
+def main(
+    *,
+    arms: Annotated[str, typer.Option(help="Arms, parted by semicolons.")] = "metaicl",
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 120,
+    queries: Annotated[int, typer.Option(min=1, help="Test queries of a held-out task.")] = 50,
+    seeds: Annotated[int, typer.Option(min=1, help="Draws of demonstrations for each query.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of training.")] = 0,
+    measure: Annotated[int, typer.Option(min=0, help="Measure this many steps and stop.")] = 0,
+    work: Annotated[Path, typer.Option(help="Where models are kept.")] = HERE / ".work" / "warmup",
+    out: Annotated[Path, typer.Option(help="Where the result goes.")] = HERE / "results" / "warmup.json",
+) -> None:
+    """Runs the study."""
+    if measure:
+        print(json.dumps(measured(measure)))
+        return
+    for arm in arms.split(";"):
+        config = settings(arm, steps=steps, seed=seed)
+        folder = work / f"{arm.replace(', ', '-').replace(' ', '-')}-{steps}-{seed}"
+        fresh, start = not folder.exists(), time.monotonic()
+        plan = HeldOutPlan(shots=config.shots, queries=queries, seeds=seeds)
+        outcome = warm_up(material(arm), BASE, out=folder, config=config, plan=plan, progress=RichProgress())
+        done = json.loads(out.read_text(encoding="utf-8"))["arms"] if out.is_file() else {}
+        if fresh or done.get(arm, {}).get("config") != asdict(config):
+            keep(out, arm, outcome, config=config, seconds=time.monotonic() - start if fresh else None)
+    print("\n".join(table(json.loads(out.read_text(encoding="utf-8")))))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,143 @@
+"""The command that reasons: reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from policies.cli.app import app
+from policies.cli.options import (
+    JsonOption,
+    LimitOption,
+    NoCacheOption,
+    QuietOption,
+    SeedOption,
+    ShotsOption,
+    print_json,
+    print_usage,
+    progress_for,
+)
+from selector.data.loading import load_examples
+from selector.data.paths import score_store_path
+from selector.errors import UsageError
+from selector.lm.base import LanguageModel
+from selector.lm.config import LanguageModelConfig
+from selector.lm.loading import load_language_model
+from selector.prompting.reasoning.auto_cot import AutoCoT
+from selector.prompting.reasoning.chain import ReasoningConfig
+from selector.prompting.reasoning.named import METHODS, ReasoningPlan, answer_all, build_reasoner
+from selector.prompting.reasoning.problems import Problem, load_problems, problems_of
+from selector.prompting.reasoning.self_consistency import SamplingConfig
+from selector.prompting.reasoning.shown import WAYS
+from selector.prompting.reasoning.trace import Trace, summarise
+from selector.retrieval.config import EncoderConfig
+from selector.retrieval.encoder import SentenceEncoder, TextEncoder
+from selector.workspace import Workspace
+
+Material = tuple[LanguageModel, list[Problem], list[Problem], str, Callable[[], TextEncoder]]
+
+
+@app.command()
+def reason(
+    method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")],
+    queries: Annotated[
+        Path,
+        typer.Option("--queries", help="JSONL of questions; answers, where there are any, are only compared with."),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="JSONL of demonstrations: question, answer; rationale, choices, parts if any."),
+    ] = None,
+    task: Annotated[
+        str, typer.Option("--task", help="A task whose pool and models are used, in place of --data.")
+    ] = "",
+    kind: Annotated[
+        str, typer.Option("--kind", help="Answers are number, yes-no, choice or text; else told from the data.")
+    ] = "",
+    choose: Annotated[
+        str, typer.Option("--choose", help=f"How demonstrations are chosen: {', '.join(WAYS)}.")
+    ] = "fixed",
+    shots: ShotsOption = 4,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Rationales that vote in self-consistency.")] = 5,
+    temperature: Annotated[float, typer.Option("--temperature", help="Of those samples.")] = 0.7,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="The longest rationale, tokens.")] = 192,
+    model: Annotated[str, typer.Option("--model", help="The language model of --data.")] = LanguageModelConfig.model,
+    limit: LimitOption = None,
+    seed: SeedOption = 0,
+    trace: Annotated[bool, typer.Option("--trace", help="Print every prompt and generation.")] = False,
+    no_cache: NoCacheOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Answer questions by reasoning in text, with the whole way to every answer."""
+    lm, solved, asked, kind, encoder = _material(data, task, queries, kind=kind, model=model, use_store=not no_cache)
+    plan = ReasoningPlan(
+        method,
+        kind,
+        shots=shots,
+        choose=choose,
+        seed=seed,
+        writing=ReasoningConfig(rationale_tokens=tokens),
+        sampling=SamplingConfig(samples=samples, temperature=temperature, seed=seed),
+    )
+    progress = progress_for(quiet)
+    built = build_reasoner(plan, lm, solved, encoder=encoder, progress=progress)
+    traces = answer_all(built.reasoner, asked[:limit], progress=progress)
+    if not quiet:
+        print_usage(lm.usage)
+    if as_json:
+        made = {"auto_cot": asdict(built.auto_cot)} if built.auto_cot else {}
+        print_json({"summary": asdict(summarise(traces)), **made, "traces": [one.as_json() for one in traces]})
+        return
+    _show(traces, built.auto_cot, whole=trace)
+
+
+def _material(data: Path | None, task: str, queries: Path, *, kind: str, model: str, use_store: bool) -> Material:
+    """The language model, demonstrations, questions, the kind of answers, and what gives an encoder."""
+    if (data is None) == (not task):
+        raise UsageError(
+            "both --data and --task are given" if task else "neither --data nor --task is given",
+            expected="one of the two",
+            remedy="Pass --data FILE with demonstrations, or --task T to use a task's pool.",
+        )
+    if data is not None:
+        solved, kind = load_problems(data, kind=kind, split="demonstration")
+        asked, _ = load_problems(queries, kind=kind, split="query")
+        lm = load_language_model(LanguageModelConfig(model=model), store=score_store_path() if use_store else None)
+        return lm, solved, asked, kind, partial(SentenceEncoder.load, EncoderConfig().model)
+    if not kind:
+        raise UsageError("--task is given without --kind", expected="a kind of answer", remedy="Pass --kind number.")
+    workspace = Workspace.open(task, use_store=use_store)
+    solved = problems_of(workspace.task.pool, kind)
+    examples = load_examples(queries, inputs=workspace.task.template.input_fields, label=None, split="query")
+    return workspace.engine.lm, solved, problems_of(examples, kind), kind, lambda: workspace.encoder
+
+
+def _show(traces: list[Trace], made: AutoCoT | None, *, whole: bool) -> None:
+    if whole:
+        for cluster in made.clusters if made else ():
+            for attempt in cluster.attempts:
+                typer.echo(f"auto-cot: cluster of {cluster.size}, {attempt.uid}: {attempt.refused or 'kept'}")
+                typer.echo(attempt.trace.text() if attempt.trace else "")
+        for trace in traces:
+            typer.echo(trace.text() + "\n")
+    table = Table("question", "answer", "gold", "malformed", "remark")
+    for trace in traces:
+        shown = [trace.question, trace.answer or "-", trace.gold or "-", str(trace.malformed), trace.remark]
+        table.add_row(*map(escape, shown))
+    Console().print(table)
+    total = summarise(traces)
+    judged = sum(trace.right is not None for trace in traces)
+    right = f"{total.right} of {judged} right, " if judged else ""
+    typer.echo(
+        f"{right}{total.unanswered} of {total.problems} unanswered, "
+        f"{total.malformed} of {total.generations} generations malformed"
+    )

@@ -1,0 +1,264 @@
+"""The stage of the main job that compares methods, for one number of shots or several, and may be interrupted.
+
+Every finished run lies in OUT/cells, and the same comparison takes it from there. This module knows nothing of
+terminals; progress is shown by whoever passes a `Progress`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from policies.compared import Prepared, Surroundings, display_name, prepare, reference
+from selector.errors import UnknownNameError, UsageError
+from selector.evaluation.cells import CellFolder, examples_fingerprint
+from selector.evaluation.compare import Comparison, compare
+from selector.evaluation.measured import check_metrics
+from selector.evaluation.references import REFERENCES
+from selector.evaluation.report import write_report
+from selector.evaluation.results import results_of, write_results, write_whole
+from selector.evaluation.runs import run_once
+from selector.evaluation.tables import markdown_tables
+from selector.progress import SILENT, Progress
+from selector.strategies.dense import NearestSelector
+from selector.types import Example
+from selector.version import __version__
+from selector.workspace import Workspace
+
+EQUAL: Final = "equal"
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """What is compared.
+
+    Attributes:
+        methods: Names, folders of artifacts or retrievers, dpp:FOLDER, references; NAME+ORDERER orders what NAME chose.
+        shots: Demonstrations in each prompt; several numbers make one comparison each.
+        seeds: Seeds of the methods with random choices.
+        baseline: The method that the others are compared with.
+        orderer: Orders what methods without an orderer of their own chose.
+        limit: Use this many test queries at most.
+        permutations: How many orders the entropy orders try.
+        probes: How many reward queries, without their labels, are the probes of the entropy orders.
+        search_limit: How many dev queries methods that search may use at most.
+        budget: What a method that searches on dev queries may ask of the language model in each run, tokens, instead
+            of its own bounds. "equal": as many as the training of the dearest trained method among `methods` asked
+            for; where no training is known, as many as the dearest of the searches asks for within its own bounds.
+        metrics: Further metrics that tables show, by name.
+    """
+
+    methods: tuple[str, ...]
+    shots: int | tuple[int, ...] = 4
+    seeds: tuple[int, ...] = (0,)
+    baseline: str = "nearest"
+    orderer: str = "given"
+    limit: int | None = None
+    permutations: int = 24
+    probes: int = 8
+    search_limit: int | None = None
+    budget: int | Literal["equal"] | None = None
+    metrics: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise UsageError("no method is named", expected="at least one", remedy="Pass --methods NAME,NAME.")
+        if not self.numbers_of_shots or min(self.numbers_of_shots) < 0:
+            raise UsageError(
+                f"the numbers of shots are {self.shots}", expected="at least one, 0 or more", remedy="Correct them."
+            )
+        if isinstance(self.budget, int) and self.budget < 1:
+            raise UsageError(f"the budget is {self.budget}", expected="at least 1 token", remedy="Correct it.")
+
+    @property
+    def numbers_of_shots(self) -> tuple[int, ...]:
+        """The numbers of shots, ascending, each once."""
+        return tuple(sorted({self.shots} if isinstance(self.shots, int) else set(self.shots)))
+
+
+@dataclass(frozen=True)
+class ComparisonOutcome:
+    """What a comparison left behind.
+
+    Attributes:
+        comparisons: One for each number of shots, ascending.
+        results: The content of results.json.
+        results_file: results.json.
+        report: report.html.
+        table: table.md.
+        runs: How many runs there are.
+        reused: How many of them an earlier call had finished.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    results: dict[str, Any]
+    results_file: Path
+    report: Path
+    table: Path
+    runs: int
+    reused: int
+
+    @property
+    def comparison(self) -> Comparison:
+        """That with the most shots."""
+        return self.comparisons[-1]
+
+
+def compare_methods(
+    workspace: Workspace,
+    out: Path,
+    *,
+    plan: ComparisonPlan,
+    command: str = "",
+    resume: bool = True,
+    progress: Progress = SILENT,
+) -> ComparisonOutcome:
+    """Compares methods on the task's test queries; writes results.json, CSV files, table.md and report.html.
+
+    Args:
+        workspace: The workspace.
+        out: The folder for the files.
+        plan: What is compared.
+        command: The command that asked for it, for the record.
+        resume: Whether runs that an earlier call has finished in this folder are taken from there; else they are
+            deleted.
+        progress: Shows queries.
+
+    Returns:
+        The comparisons and their files.
+
+    Raises:
+        UnknownNameError: When a method, orderer, metric or the baseline is not known.
+        ExtraMissingError: When a metric that is asked for needs a library that is not installed.
+        UsageError: When two rows would have one name.
+        OwnChoicesError: When a metric is asked for and queries have choices of their own.
+    """
+    task = workspace.task
+    check_metrics(plan.metrics, free_text=task.template.free_text)
+    if plan.metrics:
+        task.pool.require_shared_labels("a metric of labels")
+    queries, around = task.test[: plan.limit], _surroundings(workspace, plan, progress)
+    prepared = [prepare(name, around, seed=plan.seeds[0]) for name in plan.methods if name not in REFERENCES]
+    cells = CellFolder(out / "cells", depends_on=_depends_on(around, queries), resume=resume)
+    _check_names(plan)
+    comparisons, budgets = [], {}
+    with cells.told_on_failure():
+        for shots in plan.numbers_of_shots:
+            budgets[str(shots)] = budget = _budget(plan, prepared, around, queries, shots=shots, cells=cells)
+            comparisons.append(_compared(plan, prepared, around, queries, shots=shots, budget=budget, cells=cells))
+    context = {
+        "task": task.name,
+        "lm": task.lm.model,
+        "scoring": task.lm.scoring,
+        "calibration": task.lm.calibration,
+        "command": command,
+        "seeds": list(plan.seeds),
+        "budget": None if plan.budget is None else {"asked": plan.budget, "lm_tokens": budgets},
+        "leaks": asdict(task.leaks),
+        "fingerprints": {"task": task.fingerprint, "language model": workspace.engine.lm.fingerprint},
+    }
+    markdown = markdown_tables(comparisons, context=context, metrics=plan.metrics)
+    return ComparisonOutcome(
+        comparisons=tuple(comparisons),
+        results=results_of(comparisons, context=context),
+        results_file=write_results(out, comparisons, context=context),
+        report=write_report(out / "report.html", comparisons, pool=task.pool, queries=queries, context=context),
+        table=write_whole(out / "table.md", markdown),
+        runs=cells.finished,
+        reused=cells.reused,
+    )
+
+
+def _baseline(plan: ComparisonPlan) -> str:
+    return plan.baseline if plan.baseline in REFERENCES else display_name(plan.baseline)
+
+
+def _check_names(plan: ComparisonPlan) -> None:
+    """Finds what would only show behind a search for the budget, or behind the first numbers of shots."""
+    names = [name if name in REFERENCES else display_name(name) for name in plan.methods]
+    if len(set(names)) < len(names):
+        raise UsageError(f"the rows would be named {names}", expected="distinct names", remedy="Rename a folder.")
+    if _baseline(plan) not in names:
+        raise UnknownNameError("baseline", _baseline(plan), known=names)
+
+
+def _surroundings(workspace: Workspace, plan: ComparisonPlan, progress: Progress) -> Surroundings:
+    task = workspace.task
+    return Surroundings(
+        workspace=workspace,
+        nearest=NearestSelector(task.pool, workspace.encoder),
+        orderer=plan.orderer,
+        dev=task.dev[: plan.search_limit],
+        probes=task.reward[: plan.probes],
+        permutations=plan.permutations,
+        progress=progress,
+    )
+
+
+def _depends_on(around: Surroundings, queries: Sequence[Example]) -> dict[str, Any]:
+    """What every run depends on. Queries count with their texts: uids may be line numbers."""
+    task, engine = around.workspace.task, around.workspace.engine
+    return {
+        "task": task.fingerprint,
+        "language model": engine.lm.fingerprint,
+        "scoring": engine.scoring,
+        "calibration": engine.calibration,
+        "encoder": around.workspace.encoder.fingerprint,
+        "queries": examples_fingerprint(queries),
+        "search queries": examples_fingerprint(around.dev),
+        "probes": examples_fingerprint(around.probes),
+        "permutations": around.permutations,
+        "shotsmith": __version__,
+    }
+
+
+def _budget(
+    plan: ComparisonPlan,
+    prepared: Sequence[Prepared],
+    around: Surroundings,
+    queries: Sequence[Example],
+    *,
+    shots: int,
+    cells: CellFolder,
+) -> int | None:
+    """What a search may ask of the language model, tokens; None leaves searches their own bounds."""
+    if plan.budget != EQUAL:
+        return plan.budget
+    unbounded = [one.method(None) for one in prepared]
+    if trained := max((method.training or 0 for method in unbounded), default=0):
+        return int(trained)
+    searches = [method for one, method in zip(prepared, unbounded, strict=True) if one.searched]
+    if not shots or not searches:
+        return None
+    spent = [
+        run_once(around.workspace.engine, queries, method, shots=shots, seed=plan.seeds[0], cells=cells)
+        for method in searches
+    ]
+    return max(row.phases.selecting.tokens for row in spent)
+
+
+def _compared(
+    plan: ComparisonPlan,
+    prepared: Sequence[Prepared],
+    around: Surroundings,
+    queries: Sequence[Example],
+    *,
+    shots: int,
+    budget: int | None,
+    cells: CellFolder,
+) -> Comparison:
+    methods = [one.method(budget) for one in prepared]
+    references = [reference(name, around, shots=shots) for name in plan.methods if name in REFERENCES]
+    return compare(
+        around.workspace.engine,
+        queries,
+        methods=methods,
+        references=references,
+        shots=shots,
+        seeds=plan.seeds,
+        baseline=_baseline(plan),
+        cells=cells,
+        progress=around.progress,
+    )

@@ -1,0 +1,1 @@
+"""Demonstrations for other frameworks, one module for each; a framework is imported only with its module."""

@@ -1,0 +1,270 @@
+"""Demonstrations that the language model writes itself, for each query and each label (Kim et al., 2022, SG-ICL).
+
+What is written ends at a quotation mark or its line's end, and is refused where it is empty or repeats the query, a
+member of the pool, or what was written for the query before. What is kept stands behind the pool's own members in a
+longer pool, so that indices of the pool go on to mean the same and any selector may add retrieved demonstrations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from selector.data.pool import Pool, normalised_text
+from selector.errors import UsageError
+from selector.inference.engine import InferenceEngine
+from selector.lm.base import Usage
+from selector.progress import SILENT, Progress
+from selector.prompting.template import PromptTemplate
+from selector.prompting.window import fitted_prompt
+from selector.strategies.base import Selector
+from selector.types import Example, Query, Selection
+
+PREFIX = "generated"  # begins the uid of every generated example
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How demonstrations are written.
+
+    Attributes:
+        per_label: How many for each query and label.
+        tries: How often it is tried; every try has another seed.
+        temperature: Of the sampling.
+        top_k: Sample among the k most probable tokens; 0 is all.
+        max_new_tokens: The longest input, tokens.
+        fewest_words: The shortest input, words.
+        seed: Of the first try; the same for every query, so that a query's demonstrations do not depend on the others.
+    """
+
+    per_label: int = 1
+    tries: int = 3
+    temperature: float = 0.7
+    top_k: int = 40
+    max_new_tokens: int = 48
+    fewest_words: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One text that was written.
+
+    Attributes:
+        query: The uid of the query.
+        label: The label that was asked for.
+        prompt: What the language model was given.
+        generation: What it wrote.
+        example: The demonstration; None where it was refused.
+        refused: Why; empty where it was kept.
+    """
+
+    query: str
+    label: str
+    prompt: str
+    generation: str
+    example: Example | None
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class GeneratedDemonstrations:
+    """Everything that was written for some queries.
+
+    Attributes:
+        engine: Answers with the longer pool.
+        generations: All of it, in order.
+        usage: What writing cost.
+        positions: Uid of the query to the positions of its demonstrations in the longer pool, one label after the
+            other in turn.
+    """
+
+    engine: InferenceEngine
+    generations: tuple[Generation, ...]
+    usage: Usage
+    positions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Why texts were refused, and how many of them."""
+        return dict(Counter(one.refused for one in self.generations if one.refused))
+
+
+class GeneratedSelector:
+    """Shows generated demonstrations before retrieved ones, which stand next to the query.
+
+    A selection's scores say nothing for generated demonstrations (0).
+
+    Args:
+        generated: What was written; use it with `generated.engine`.
+        retriever: Adds retrieved demonstrations: a selector over the pool without the generated ones; None adds none.
+        share: How many of k are generated; None is half of them, or all without a retriever.
+
+    Raises:
+        UsageError: When the share is negative.
+    """
+
+    def __init__(
+        self, generated: GeneratedDemonstrations, retriever: Selector | None = None, *, share: int | None = None
+    ) -> None:
+        if share is not None and share < 0:
+            raise UsageError(f"{share} generated demonstrations", expected="0 or more", remedy="Raise the number.")
+        self._generated = generated
+        self._retriever = retriever
+        self._share = share
+
+    def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
+        """Mixes; see `Selector.select`.
+
+        Args:
+            queries: N queries for which demonstrations were generated.
+            k: Demonstrations for each; where too few could be generated, retrieved ones take their places.
+
+        Returns:
+            N selections into the longer pool; without a retriever perhaps of fewer than k.
+
+        Raises:
+            UsageError: When nothing was tried for a query.
+            TooFewExamplesError: When the retriever has too few.
+        """
+        selections = []
+        for query in queries:
+            if query.uid not in self._generated.positions:
+                raise UsageError(
+                    f"no demonstrations were generated for query {query.uid!r}",
+                    expected="a query that was given to generate_demonstrations",
+                    remedy="Generate for all queries first.",
+                )
+            share = self._share if self._share is not None else (k if self._retriever is None else (k + 1) // 2)
+            own = self._generated.positions[query.uid][: min(share, k)]
+            indices, scores = own, (0.0,) * len(own)
+            if self._retriever is not None and len(own) < k:
+                (found,) = self._retriever.select([query], k - len(own))
+                indices, scores = (*own, *found.indices), (*scores, *found.scores)
+            selections.append(Selection(indices, scores))
+        return selections
+
+
+def generation_prompt(template: PromptTemplate, query: Query, label: str) -> str:
+    """Asks for an input like a query's that has a certain label.
+
+    Args:
+        template: Names the fields and verbalizes the label.
+        query: Its fields but the last are kept; the last one is written anew.
+        label: The label.
+
+    Returns:
+        The prompt; a text up to a quotation mark is expected behind it.
+    """
+    *kept, written = template.input_fields
+    given = "".join(f"{name}: {_line(query.fields[name])}\n" for name in kept)
+    answer = template.completion(label).strip()
+    text = _line(query.fields[written])
+    return f'{given}{written}: "{text}"\nanother {written}, for which the answer is "{answer}": "'
+
+
+def generate_demonstrations(
+    engine: InferenceEngine,
+    queries: Sequence[Query],
+    *,
+    config: GenerationConfig = GenerationConfig(),
+    progress: Progress = SILENT,
+) -> GeneratedDemonstrations:
+    """Writes demonstrations for queries.
+
+    Args:
+        engine: Its language model writes; its pool is what the demonstrations are added to.
+        queries: N queries; their labels are not looked at.
+        config: How they are written.
+        progress: Shows queries.
+
+    Returns:
+        What was written, with an engine over the longer pool.
+
+    Raises:
+        UsageError: When targets are free text: there are no labels to write for.
+        OwnChoicesError: When queries have choices of their own.
+    """
+    if engine.template.free_text:
+        raise UsageError(
+            "demonstrations for each label were asked for, and targets are free text",
+            expected="a closed set of labels",
+            remedy="Choose another task.",
+        )
+    engine.require_shared_labels("writing demonstrations for each label")
+    before = engine.lm.usage
+    generations: list[Generation] = []
+    added: list[Example] = []
+    positions: dict[str, tuple[int, ...]] = {}
+    with progress.track("writing demonstrations", len(queries)) as advance:
+        for query in queries:
+            if query.uid not in positions:
+                own = _generations(engine, query, config)
+                kept = _in_turn([one.example for one in own if one.example is not None])
+                start = len(engine.pool) + len(added)
+                positions[query.uid] = tuple(range(start, start + len(kept)))
+                generations += own
+                added += kept
+            advance(1)
+    pool = Pool([*engine.pool, *added])
+    longer = InferenceEngine(engine.lm, engine.template, pool, scoring=engine.scoring, calibration=engine.calibration)
+    return GeneratedDemonstrations(longer, tuple(generations), engine.lm.usage - before, positions)
+
+
+def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig) -> list[Generation]:
+    template, lm = engine.template, engine.lm
+    known = {normalised_text(_shown_fields(template, query))}
+    made: list[Generation] = []
+    for label in template.labels:
+        asked = generation_prompt(template, query, label)
+        prompt = fitted_prompt(lm, (), asked, reserve=config.max_new_tokens, uid=query.uid)
+        kept = 0
+        for attempt in range(config.tries):
+            if kept == config.per_label:
+                break
+            texts = lm.generate(
+                [prompt] * (config.per_label - kept),
+                max_new_tokens=config.max_new_tokens,
+                stop=('"', "\n"),
+                temperature=config.temperature,
+                top_k=config.top_k,
+                seed=config.seed + attempt * config.per_label,
+            )
+            for text in texts:
+                uid = f"{PREFIX}-{query.uid}-{label}-{kept}"
+                fields = {**_shown_fields(template, query), template.input_fields[-1]: _line(text)}
+                refused = _refusal(engine.pool, Example(uid, fields), known, words=config.fewest_words)
+                example = None if refused else Example(uid, fields, label)
+                if example is not None:
+                    known.add(normalised_text(fields))
+                    kept += 1
+                made.append(Generation(query.uid, label, prompt, text, example, refused))
+    return made
+
+
+def _refusal(pool: Pool, example: Example, known: set[str], *, words: int) -> str:
+    written = list(example.fields.values())[-1]
+    if len(written.split()) < words:
+        return f"fewer than {words} words"
+    if normalised_text(example.fields) in known:
+        return "repeats the query or what was written for it before"
+    return "repeats a member of the pool" if pool.duplicates_of(example) else ""
+
+
+def _shown_fields(template: PromptTemplate, query: Query) -> dict[str, str]:
+    template.check(query)
+    return {name: query.fields[name] for name in template.input_fields}
+
+
+def _in_turn(examples: Sequence[Example]) -> list[Example]:
+    """One of each label, then the next of each, so that a prefix is balanced."""
+    by_label: dict[str | None, list[Example]] = {}
+    for example in examples:
+        by_label.setdefault(example.label, []).append(example)
+    deepest = max(map(len, by_label.values()), default=0)
+    return [own[place] for place in range(deepest) for own in by_label.values() if place < len(own)]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split()).strip("\"'“” ")

@@ -1,0 +1,215 @@
+"""Problems: questions with a gold answer and, where known, the reasoning that leads to it.
+
+Reads them from JSONL or makes them of examples. This module knows nothing of prompts or models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from selector.data.pool import Pool, normalised_text
+from selector.errors import DataFileError, InvalidExampleError, UsageError
+from selector.prompting.embedding_text import input_text
+from selector.prompting.reasoning.answers import (
+    CHOICE,
+    LETTERS,
+    NUMBER,
+    TEXT,
+    YES_NO,
+    canonical_answer,
+    canonical_number,
+)
+from selector.types import Example
+
+RATIONALE: Final = "rationale"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question.
+
+    Attributes:
+        uid: Identifies it.
+        question: Its text; choices, where it has some, stand in it as "(A) ... (B) ...".
+        answer: The gold answer in canonical form; None where it is not known.
+        rationale: The reasoning that leads to it; may be empty.
+        parts: Simpler questions with their answers, in the order in which they are answered; may be empty.
+        choices: How many choices there are; 0 where the answer is not chosen.
+    """
+
+    uid: str
+    question: str
+    answer: str | None = None
+    rationale: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
+    choices: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.uid or not self.question.strip():
+            raise InvalidExampleError(
+                f"problem {self.uid!r} has the question {self.question!r}",
+                expected="a uid and a question",
+                remedy="Correct the row.",
+            )
+
+    def example(self) -> Example:
+        """Gives what selectors and encoders see of it.
+
+        Returns:
+            The question alone as a field, and the answer as label: no reasoning of a query can leak into a choice.
+        """
+        return Example(self.uid, {"question": self.question}, self.answer)
+
+
+def problem_pool(problems: Sequence[Problem]) -> Pool:
+    """Makes the pool from which selectors choose.
+
+    Args:
+        problems: Answered problems.
+
+    Returns:
+        The pool, in the same order.
+
+    Raises:
+        EmptyPoolError: When there are none.
+        InvalidExampleError: When one has no answer, or two have the same uid.
+    """
+    return Pool(problem.example() for problem in problems)
+
+
+def same_question(one: Problem, other: Problem) -> bool:
+    """Tells whether one problem would give the other away; the pool's rule for duplicates.
+
+    Args:
+        one: A problem.
+        other: Another.
+
+    Returns:
+        Whether uid or normalised question are the same.
+    """
+    return one.uid == other.uid or normalised_text({"": one.question}) == normalised_text({"": other.question})
+
+
+def problems_of(examples: Iterable[Example], kind: str) -> list[Problem]:
+    """Makes problems of a task's examples.
+
+    Args:
+        examples: Their field "rationale" is the reasoning; the other fields are the question.
+        kind: The kind of answer.
+
+    Returns:
+        The problems.
+
+    Raises:
+        UsageError: When a label is no answer of that kind.
+    """
+    made = []
+    for example in examples:
+        shown = Example(example.uid, {name: text for name, text in example.fields.items() if name != RATIONALE})
+        answer = None if example.label is None else canonical_answer(example.label, kind)
+        choices = len(LETTERS) if kind == CHOICE else 0
+        rationale = example.fields.get(RATIONALE, "")
+        made.append(Problem(example.uid, input_text(shown), answer, rationale, choices=choices))
+    return made
+
+
+def load_problems(path: Path, *, kind: str = "", split: str = "problem") -> tuple[list[Problem], str]:
+    """Reads a JSONL file with the columns question, answer, and perhaps choices, rationale and parts.
+
+    Args:
+        path: The file. "choices" is a list of texts, "answer" then a number from 0 or a letter; "parts" is a list of
+            pairs of a simpler question and its answer.
+        kind: The kind of answer; empty tells it from the answers.
+        split: Starts the uid of every row ("problem-0").
+
+    Returns:
+        The problems and the kind of their answers.
+
+    Raises:
+        DataFileError: When the file is missing, empty or not JSONL.
+        InvalidExampleError: When a row lacks its question, or a column is not what it should be.
+        UsageError: When an answer is not of the kind, or the kind cannot be told.
+    """
+    rows = _rows(path)
+    kind = kind or infer_kind(rows, path)
+    return [_problem(row, f"{split}-{number}", kind, where) for number, (where, row) in enumerate(rows)], kind
+
+
+def infer_kind(rows: Sequence[tuple[str, Mapping[str, Any]]], path: Path) -> str:
+    """Tells the kind of answers from the rows of a file.
+
+    Args:
+        rows: Where each stands, and its columns.
+        path: The file, for the error.
+
+    Returns:
+        One of the kinds: choice where rows have choices, yes-no or number where all answers are, else text.
+
+    Raises:
+        UsageError: When no row has an answer.
+    """
+    if any(row.get("choices") for _, row in rows):
+        return CHOICE
+    answers = [str(row["answer"]) for _, row in rows if row.get("answer") is not None]
+    if not answers:
+        raise UsageError(
+            f"{path} has no answers, and no kind of answer is named",
+            expected="a kind",
+            remedy=f"Name one of {NUMBER}, {YES_NO}, {CHOICE}, {TEXT}.",
+        )
+    if all(answer.strip().casefold() in ("yes", "no") for answer in answers):
+        return YES_NO
+    return NUMBER if all(canonical_number(answer) is not None for answer in answers) else TEXT
+
+
+def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    if not path.is_file():
+        raise DataFileError(f"there is no file {path}", expected="a JSONL file", remedy="Check the path.")
+    rows: list[tuple[str, Mapping[str, Any]]] = []
+    try:
+        # Not splitlines: a text may hold U+2028 and its like, which JSON writes as they are.
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+            if line.strip():
+                row, where = json.loads(line), f"{path} line {number}"
+                if not isinstance(row, dict) or not isinstance(row.get("question"), str):
+                    raise InvalidExampleError(
+                        f"{where} has no text 'question'", expected="question and answer", remedy="Correct the row."
+                    )
+                rows.append((where, row))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataFileError(
+            f"{path} cannot be read ({error})", expected="one JSON object per line, in UTF-8", remedy="Correct it."
+        ) from error
+    if not rows:
+        raise DataFileError(f"{path} holds no rows", expected="at least one row", remedy="Check the file.")
+    return rows
+
+
+def _problem(row: Mapping[str, Any], uid: str, kind: str, where: str) -> Problem:
+    choices, parts, rationale = row.get("choices") or [], row.get("parts") or [], row.get(RATIONALE) or ""
+    fits = isinstance(choices, list) and len(choices) <= len(LETTERS) and isinstance(parts, list)
+    fits = fits and all(isinstance(part, list) and [type(text) for text in part] == [str, str] for part in parts)
+    if not fits or not isinstance(rationale, str):
+        raise InvalidExampleError(
+            f"{where} has the choices {choices!r}, parts {parts!r} and rationale {rationale!r}",
+            expected=f"a list of at most {len(LETTERS)} texts, a list of pairs of texts, and a text",
+            remedy="Correct the row.",
+        )
+    question, answer = str(row["question"]).strip(), row.get("answer")
+    if choices:
+        listed = " ".join(f"({letter}) {text}" for letter, text in zip(LETTERS, choices, strict=False))
+        question += f"\nAnswer choices: {listed}"
+        if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
+            answer = LETTERS[answer]
+    return Problem(
+        uid=str(row.get("uid") or uid),
+        question=question,
+        answer=None if answer is None else canonical_answer(str(answer), kind),
+        rationale=rationale.strip(),
+        parts=tuple((first, second) for first, second in parts),
+        choices=len(choices) or (len(LETTERS) if kind == CHOICE else 0),
+    )

@@ -1,0 +1,70 @@
+"""Tests of the study of warm-ups: arms hold together, nothing held out is learned, a finished arm is not run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import tables, warmup_study
+from benchmarks.warmup_study import ARMS, HELD_OUT, INSTRUCTIONS, TRAINED, material, settings, table
+from policies.warmup import WarmedUp
+from policies.warmup_episodes import labelled_tasks
+from policies.warmup_evaluation import gains
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_is_a_valid_setting(arm: str) -> None:
+    """Guards an arm that fails only after the one before has run for half an hour."""
+    assert settings(arm, steps=5, seed=2).seed == 2
+    assert {*TRAINED, *HELD_OUT} == INSTRUCTIONS.keys()
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_nothing_held_out_is_trained_on(arm: str, shared_data: Path) -> None:
+    """Guards the study's claim: tasks and texts of the two sides are apart, and prompts of both look alike."""
+    del shared_data
+    given = material(arm)
+    instructed = bool(ARMS[arm].get("instructions"))
+    tasks, _ = labelled_tasks(given.tasks, given.held_out, instructions=instructed)
+    assert len(tasks) >= 6 or given.documents
+    assert [task.name for task in given.held_out] == list(HELD_OUT)
+    texts = {tuple(row.fields.values()) for task in given.held_out for row in task.test}
+    assert not any(tuple(row.fields.values()) in texts for task in tasks for row in task.rows)
+    assert {bool(task.template.instruction) for task in (*tasks, *given.held_out)} == {instructed}
+
+
+def test_a_finished_arm_keeps_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a second run that replaces minutes of work by seconds of looking."""
+    found = WarmedUp(tmp_path, gains({"sst2": [0.0, 1.0]}, {"sst2": [1.0, 1.0]}))
+
+    def pretend(*_: object, out: Path, **__: object) -> WarmedUp:
+        out.mkdir(parents=True, exist_ok=True)
+        return found
+
+    monkeypatch.setattr(warmup_study, "warm_up", pretend)
+    monkeypatch.setattr(warmup_study, "material", lambda _: None)
+    out = tmp_path / "warmup.json"
+    given = {"arms": "metaicl", "steps": 3, "queries": 2, "seeds": 1, "seed": 0, "measure": 0}
+    warmup_study.main(**given, work=tmp_path / "work", out=out)  # type: ignore[arg-type]
+    first = out.read_text()
+    warmup_study.main(**given, work=tmp_path / "work", out=out)  # type: ignore[arg-type]
+    assert out.read_text() == first
+    result = json.loads(first)
+    lines = table(result)
+    assert "50.0 to 100.0: +50.0" in lines[2]
+    assert len({line.count("|") for line in lines[:-1]}) == 1
+
+
+def test_results_go_between_their_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the page: a result that is there is shown in its own section, and one that is missing changes nothing."""
+    monkeypatch.setattr(tables, "WARM_UP", tmp_path / "absent.json")
+    monkeypatch.setattr(tables, "SCORING", tmp_path / "scoring.json")
+    before = tables.page()
+    (tmp_path / "scoring.json").write_text(json.dumps({"gold": {}, "cells": []}))
+    after = tables.page()
+    assert after != before
+    section = after.split("<!-- scoring: begin -->\n")[1].split("<!-- scoring: end -->")[0]
+    assert section.startswith("| demonstrations")
+    assert "<!-- warmup: begin -->" in after

@@ -1,0 +1,204 @@
+"""Tests of the commands that reason, find instructions and write demonstrations, on scripted and tiny models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import policies.cli.reasoning as reasoning
+import selector.workspace as workspace
+from policies.cli import app
+from selector.prompting.reasoning.named import METHODS
+from selector.testing import ScriptedLanguageModel, ToyEncoder, planted_examples
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def one_line(result: Result, code: int, *fragments: str) -> None:
+    assert result.exit_code == code, result.output
+    assert result.stderr.count("\n") == 1
+    for fragment in ("error: ", *fragments):
+        assert fragment in result.stderr
+
+
+def reply(prompt: str, seed: int) -> str:
+    """Numbers behind questions, instructions behind demonstrations, and texts behind labels."""
+    if prompt.endswith("was told to"):
+        return f" judge the review by rule {seed}."
+    if prompt.endswith('": "'):
+        return f" a tale told {seed} times to {len(prompt)} people"
+    return " 5" if prompt.endswith("is") else " It is 5.\n1. How? The answer is 5."
+
+
+@pytest.fixture(autouse=True)
+def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ScriptedLanguageModel:
+    lm = ScriptedLanguageModel(reply)
+    monkeypatch.setenv("SHOTSMITH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(reasoning, "load_language_model", lambda *_, **__: lm)
+    monkeypatch.setattr(workspace, "load_language_model", lambda *_, **__: lm)
+    for module in (reasoning, workspace):
+        monkeypatch.setattr(module.SentenceEncoder, "load", lambda *_, **__: ToyEncoder())
+    return lm
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    rows = [
+        {
+            "question": f"Tim has {n} pears and buys 1. How many?",
+            "answer": str(n + 1),
+            "rationale": f"{n} + 1 = {n + 1}.",
+        }
+        for n in range(1, 13)
+    ]
+    path = tmp_path / "sums.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"question": "Ann has 2 figs and picks 3. How many?", "answer": "5"}\n{"question": "Why 7?"}\n')
+    return path
+
+
+def write_task(folder: Path, *, prompt: str = "Review: {text}\\nSentiment:{label}", more: str = "") -> Path:
+    rows = [json.dumps({**one.fields, "label": one.label}) for one in planted_examples(60)]
+    (folder / "train.jsonl").write_text("\n".join(rows))
+    (folder / "task.toml").write_text(
+        '[data]\ntrain = "train.jsonl"\ntest_size = 8\ndev_size = 6\nreward_size = 8\n'
+        f'[fields]\ninputs = ["text"]\nlabel = "label"\n[prompt]\ntemplate = "{prompt}"\n{more}'
+    )
+    return folder / "task.toml"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_answers_and_shows_its_way(method: str, sums: Path, questions: Path) -> None:
+    """Guards the command for each method: table, trace and JSON, gold answers compared with where they are known."""
+    common = ("reason", "--method", method, "--data", sums, "--queries", questions, "--shots", 2, "--samples", 2)
+    result = run(*common, "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [one["answer"] for one in found["traces"]] == ["5", "5"]
+    assert [one["right"] for one in found["traces"]] == [True, None]
+    assert found["summary"]["problems"] == 2
+    assert ("auto_cot" in found) == (method == "auto-cot")
+    shown = run(*common, "--trace", "--limit", 1)
+    assert shown.exit_code == 0, shown.output
+    assert "1 of 1 right, 0 of 1 unanswered" in shown.stdout
+    assert "=== query-0 by " + method in shown.stdout
+    assert "language model: " in shown.stderr
+
+
+def test_a_tasks_pool_may_be_reasoned_over(tmp_path: Path, questions: Path) -> None:
+    """Guards --task: the pool gives demonstrations, its labels are the answers."""
+    task = write_task(tmp_path)
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"text": "the plot is dull"}\n')
+    common = ("reason", "--task", task, "--queries", queries, "--shots", 1, "--choose", "bm25", "--quiet")
+    result = run(*common, "--method", "direct", "--kind", "text", "--json")
+    assert result.exit_code == 0, result.output
+    (trace,) = json.loads(result.stdout)["traces"]
+    assert trace["stages"][0]["prompt"].endswith("Q: the plot is dull\nA: The answer is")
+    one_line(run(*common, "--method", "direct"), 2, "without --kind")
+    one_line(run(*common, "--method", "cot", "--kind", "text"), 2, "rationale")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "fragment"),
+    [
+        (("--method", "telepathy"), 2, "telepathy"),
+        (("--method", "cot", "--choose", "closest"), 2, "closest"),
+        (("--method", "cot", "--kind", "numeral"), 2, "numeral"),
+        (("--method", "cot", "--shots", 40), 2, "12 demonstrations are available"),
+        (("--method", "cot", "--task", "rotten-tomatoes"), 2, "both --data and --task"),
+        (("--method", "self-consistency", "--temperature", 0), 2, "temperature 0"),
+    ],
+)
+def test_mistakes_are_one_line(options: Any, code: int, fragment: str, sums: Path, questions: Path) -> None:
+    """Guards users of `reason` against tracebacks."""
+    one_line(run("reason", "--data", sums, "--queries", questions, *options), code, fragment)
+
+
+def test_missing_files_are_one_line(sums: Path, tmp_path: Path) -> None:
+    """Guards paths that are wrong."""
+    one_line(run("reason", "--method", "cot", "--data", sums, "--queries", tmp_path / "no"), 2, "there is no file")
+    one_line(run("reason", "--method", "cot", "--queries", sums), 2, "neither --data nor --task")
+    task = write_task(tmp_path)
+    one_line(run("instruct", "--task", task, "--instructions", tmp_path / "no"), 2, "there is no file")
+    one_line(run("instruct", "--task", task, "--templates", tmp_path / "no"), 2, "there is no file")
+
+
+def test_instructions_are_induced_and_ranked(tmp_path: Path) -> None:
+    """Guards the command: the task's, a person's and the model's instructions are ranked beside none."""
+    task = write_task(tmp_path, more='instruction = "Judge films."\n')
+    (tmp_path / "own.txt").write_text("Say what you think.\n\n")
+    common = (
+        "instruct",
+        "--task",
+        task,
+        "--instructions",
+        tmp_path / "own.txt",
+        "--sets",
+        1,
+        "--per-set",
+        2,
+        "--limit",
+        4,
+    )
+    result = run(*common, "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert {(one["instruction"], one["origin"]) for one in found["ranking"]} == {
+        ("", "none"),
+        ("Judge films.", "by hand"),
+        ("Say what you think.", "by hand"),
+        ("Judge the review by rule 0.", "induced"),
+        ("Judge the review by rule 1.", "induced"),
+    }
+    assert found["induction_usage"]["calls"] == 2
+    scores = [(one["accuracy"], one["gold_logprob"]) for one in found["ranking"]]
+    assert scores == sorted(scores, reverse=True)
+    shown = run(*common, "--by", "gold", "--shots", 2)
+    assert shown.exit_code == 0, shown.output
+    assert "by rule 1" in shown.stdout
+    one_line(run(*common, "--by", "luck", "--quiet"), 2, "luck")
+
+
+def test_templates_are_ranked_without_labels(tmp_path: Path) -> None:
+    """Guards --templates: the task's own is ranked too, over dev inputs or a file of queries."""
+    task = write_task(tmp_path)
+    (tmp_path / "templates.jsonl").write_text('{"template": "{text} All in all{label}"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"text": "the plot is dull"}\n{"text": "the cast is warm"}\n')
+    common = ("instruct", "--task", task, "--templates", tmp_path / "templates.jsonl")
+    for more in ((), ("--queries", tmp_path / "queries.jsonl", "--shots", 2)):
+        result = run(*common, *more, "--json", "--quiet")
+        assert result.exit_code == 0, result.output
+        ranked = json.loads(result.stdout)["templates"]
+        assert sorted(one["place"] for one in ranked) == [0, 1]
+        assert ranked[0]["mutual_information"] >= ranked[1]["mutual_information"]
+    assert "mutual information" in run(*common).stdout
+
+
+def test_demonstrations_are_generated_mixed_and_written(tmp_path: Path) -> None:
+    """Guards the command: what was written goes to the file, half of the shots are generated, and queries answered."""
+    task = write_task(tmp_path)
+    common = ("generate-demonstrations", "--task", task, "--text", "text=the plot is dull")
+    result = run(*common, "--shots", 3, "--method", "bm25", "--out", tmp_path / "made" / "d.jsonl", "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["queries"]
+    assert [one["uid"].startswith("generated-") for one in row["demonstrations"]] == [True, True, False]
+    assert row["label"] in ("fresh", "rotten")
+    written = [json.loads(line) for line in (tmp_path / "made" / "d.jsonl").read_text().splitlines()]
+    assert [(one["label"], one["refused"]) for one in written] == [("fresh", ""), ("rotten", "")]
+    assert written[0]["example"]["fields"]["text"].startswith("a tale told")
+    alone = run(*common, "--method", "none")
+    assert alone.exit_code == 0, alone.output
+    assert "generated-query-0-fresh-0" in alone.stdout

@@ -1,0 +1,238 @@
+"""Tests of comparison, over toy models."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policies import compared
+from policies.comparison import ComparisonOutcome, ComparisonPlan, compare_methods
+from selector.data.splits import LeakReport
+from selector.data.task import Task
+from selector.errors import ArtifactError, UnknownNameError, UsageError
+from selector.inference.engine import InferenceEngine
+from selector.lm.config import LanguageModelConfig
+from selector.retrieval.config import EncoderConfig
+from selector.strategies.retriever import RetrieverCard, write_retriever_card
+from selector.strategies.searched import GreedySelector
+from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
+from selector.types import Example
+from selector.workspace import Workspace
+
+PLAN = ComparisonPlan(
+    methods=("nearest", "random", "max-entropy", "best-of-k", "greedy+mdl", "zero", "label-vote", "majority"),
+    shots=2,
+    seeds=(0, 1),
+)
+
+
+def workspace_of(test: tuple[Example, ...] = tuple(planted_examples(8, seed=7, prefix="test"))) -> Workspace:
+    """A task over planted reviews with toy models."""
+    task = Task(
+        name="toy",
+        pool=planted_pool(),
+        reward=tuple(planted_examples(4, seed=5, prefix="reward")),
+        dev=tuple(planted_examples(4, seed=6, prefix="dev")),
+        test=test,
+        template=planted_template(),
+        lm=LanguageModelConfig(),
+        encoder=EncoderConfig(),
+        leaks=LeakReport(),
+    )
+    workspace = Workspace(task, use_store=False)
+    workspace.__dict__ |= {
+        "engine": InferenceEngine(ToyLanguageModel(), task.template, task.pool),
+        "encoder": ToyEncoder(),
+    }
+    return workspace
+
+
+def timeless(value: Any) -> Any:
+    """Results without how long they took."""
+    if isinstance(value, dict):
+        return {key: timeless(own) for key, own in value.items() if key != "seconds"}
+    return [timeless(own) for own in value] if isinstance(value, list) else value
+
+
+def run(out: Path, plan: ComparisonPlan = PLAN, **options: Any) -> ComparisonOutcome:
+    return compare_methods(workspace_of(), out, plan=plan, **options)
+
+
+def test_an_interrupted_comparison_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards resuming as a whole: what is finished is kept, told, not asked again, and the files are the same.
+
+    The interruption comes at the second number of shots, where methods that remember answers would cost less.
+    """
+    plan = replace(PLAN, shots=(1, 2))
+    whole = run(tmp_path / "whole", plan)
+    search = GreedySelector.select
+
+    def killed(self: GreedySelector, queries: Any, k: int) -> Any:
+        if k == 2:
+            raise KeyboardInterrupt
+        return search(self, queries, k)
+
+    monkeypatch.setattr(GreedySelector, "select", killed)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(tmp_path / "cut", plan)
+    kept = len(list((tmp_path / "cut" / "cells").glob("*.json")))
+    assert f"{kept} finished runs are kept" in caught.value.__notes__[0]
+    assert not (tmp_path / "cut" / "results.json").exists()
+    monkeypatch.undo()
+    resumed = run(tmp_path / "cut", plan)
+    assert resumed.reused == kept
+    assert resumed.runs == whole.runs > kept
+    for file in ("results.json", "per_query.csv", "table.md"):
+        texts = [(folder / file).read_text() for folder in (tmp_path / "whole", tmp_path / "cut")]
+        if file == "results.json":
+            assert timeless(json.loads(texts[0])) == timeless(json.loads(texts[1]))
+        else:
+            assert texts[0] == texts[1]
+
+
+def test_a_finished_comparison_asks_nothing(tmp_path: Path) -> None:
+    """Guards the second run of a command, and --no-resume, which asks all of it again."""
+    first = run(tmp_path)
+    workspace = workspace_of()
+    again = compare_methods(workspace, tmp_path, plan=PLAN)
+    assert workspace.usage.calls == 0
+    assert (first.reused, again.reused) == (0, first.runs)
+    assert again.results == first.results
+    afresh = compare_methods(workspace, tmp_path, plan=PLAN, resume=False)
+    assert afresh.reused == 0
+    assert workspace.usage.calls > 0
+
+
+@pytest.mark.parametrize(
+    "changes", [{"label": "rotten"}, {"fields": {"text": "a text that was corrected under its old number"}}]
+)
+def test_a_changed_query_reuses_nothing(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Guards against answers to another text or label under the same uid."""
+    run(tmp_path)
+    queries = planted_examples(8, seed=7, prefix="test")
+    first = next(query for query in queries if query.label == "fresh")
+    changed = workspace_of(tuple(replace(query, **changes) if query is first else query for query in queries))
+    assert compare_methods(changed, tmp_path, plan=PLAN).reused == 0
+
+
+def test_what_a_setting_does_not_touch_is_reused(tmp_path: Path) -> None:
+    """Guards more methods, seeds and shots against starting all over, and settings that matter against being missed."""
+    first = run(tmp_path)
+    more = replace(PLAN, methods=(*PLAN.methods, "bm25"), shots=(2, 3), seeds=(0, 1, 2))
+    assert run(tmp_path, more).reused == first.runs
+    assert run(tmp_path, replace(PLAN, budget=5_000)).reused == first.runs - 4  # two searches, two seeds each
+    for changes in ({"search_limit": 2}, {"probes": 2}, {"permutations": 3}, {"limit": 5}):
+        assert run(tmp_path, replace(PLAN, **changes)).reused == 0  # type: ignore[arg-type]
+
+
+def test_a_sweep_is_one_comparison_for_each_number(tmp_path: Path) -> None:
+    """Guards the keys of results.json for one number of shots and for several, and one verdict for each."""
+    single = run(tmp_path / "single").results
+    swept = run(tmp_path / "swept", replace(PLAN, shots=(2, 0, 2)))
+    results = swept.results
+    assert (single["shots"], results["shots"]) == (2, [0, 2])
+    assert [own.shots for own in swept.comparisons] == [0, 2]
+    assert timeless([row for row in results["rows"] if row["shots"] == 2]) == timeless(single["rows"])
+    assert timeless([entry for entry in results["summary"] if entry["shots"] == 2]) == timeless(single["summary"])
+    assert results["verdicts"].keys() == {"0", "2"}
+    assert results["verdict"] == results["verdicts"]["2"] == single["verdict"]
+    at_zero = {row["method"]: row for row in results["rows"] if row["shots"] == 0}
+    assert at_zero["greedy+mdl"]["accuracy"] == at_zero["zero"]["accuracy"]
+    assert at_zero["best-of-k"]["phases"]["selecting"]["lm_tokens"] == 0
+    text = swept.table.read_text()
+    assert text.index("0 shots") < text.index("2 shots")
+
+
+def test_costs_and_metrics_stand_in_every_file(tmp_path: Path) -> None:
+    """Guards a search's tokens against being lost between rows, summary and the CSV file."""
+    outcome = run(tmp_path, replace(PLAN, metrics=("macro-f1",)))
+    rows = outcome.results["rows"]
+    for row in rows:
+        for name in ("lm_calls", "lm_tokens", "lm_tokens_computed"):
+            assert row[name] == sum(phase[name] for phase in row["phases"].values())
+    by_name = {entry["method"]: entry for entry in outcome.results["summary"]}
+    assert by_name["best-of-k"]["phases"]["selecting"]["lm_tokens"] > 0
+    assert by_name["greedy+mdl"]["phases"]["ordering"]["lm_tokens"] > 0
+    assert by_name["nearest"]["phases"]["training"] == {"lm_tokens": 0}
+    assert by_name["random"]["metrics"].keys() == {"macro-f1", "balanced-accuracy", "ece"}
+    assert "macro-f1" in outcome.table.read_text()
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [int(line["selecting_lm_tokens"]) for line in lines] == [
+        row["phases"]["selecting"]["lm_tokens"] for row in rows
+    ]
+    assert next(line for line in lines if line["method"] == "majority")["ece"] == ""
+
+
+def search_tokens(outcome: ComparisonOutcome, method: str) -> list[int]:
+    return [row.phases.selecting.tokens for row in outcome.comparison.rows_of(method)]
+
+
+def test_equal_budgets_follow_the_dearest_search_where_nothing_was_trained(tmp_path: Path) -> None:
+    """Guards --budget equal among searches: the cheap one may spend as much as the dear one."""
+    plan = replace(PLAN, methods=("nearest", "best-of-k", "greedy"), shots=(0, 1), seeds=(0,))
+    plain = run(tmp_path, plan)
+    equal = run(tmp_path, replace(plan, budget="equal"))
+    [dearest] = search_tokens(plain, "greedy")
+    assert dearest > 1.4 * search_tokens(plain, "best-of-k")[0]
+    assert equal.results["budget"] == {"asked": "equal", "lm_tokens": {"0": None, "1": dearest}}
+    assert 0.9 * dearest <= search_tokens(equal, "best-of-k")[0] <= 1.05 * dearest
+    assert plain.results["budget"] is None
+
+
+def test_equal_budgets_follow_the_dearest_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the comparison of learning with searching at one price, known or not, and the price in the verdict."""
+    folders = [tmp_path / name for name in ("cheap", "dear", "unknown")]
+    for folder, tokens in zip(folders, (10_000, 20_000, None), strict=True):
+        folder.mkdir()
+        write_retriever_card(folder, RetrieverCard("base", "p", "t", "l", training_lm_tokens=tokens))
+    build = compared.build_selector
+
+    def untrained(name: str, **options: Any) -> Any:
+        return build("bm25" if Path(name) in folders else name, **options)
+
+    monkeypatch.setattr(compared, "build_selector", untrained)
+    plan = ComparisonPlan(methods=(*map(str, folders), "best-of-k"), baseline=str(folders[0]), shots=2, budget="equal")
+    outcome = run(tmp_path / "out", plan)
+    assert outcome.results["budget"] == {"asked": "equal", "lm_tokens": {"2": 20_000}}
+    assert 18_000 < search_tokens(outcome, "best-of-k")[0] < 21_000
+    by_name = {entry["method"]: entry for entry in outcome.results["summary"]}
+    assert [by_name[folder.name]["phases"]["training"]["lm_tokens"] for folder in folders] == [10_000, 20_000, None]
+    assert outcome.comparison.verdict is not None
+    standings = {own.method: own.tokens for own in outcome.comparison.verdict.standings}
+    assert standings["dear"] - standings["cheap"] == 10_000
+    # Trained anew in its old folder, it is another method.
+    write_retriever_card(folders[1], RetrieverCard("other", "p", "t", "l", training_lm_tokens=20_000))
+    assert run(tmp_path / "out", plan).reused == outcome.runs - 1
+
+
+def test_wrong_requests_cost_nothing(tmp_path: Path) -> None:
+    """Guards against mistakes that show behind a search for the budget or the first number of shots."""
+    workspace = workspace_of()
+    for changes, error, found in (
+        ({"methods": ("nearest", "greedy", "greedy"), "budget": "equal"}, UsageError, "distinct names"),
+        ({"baseline": "nearst", "budget": "equal"}, UnknownNameError, "nearst"),
+        ({"metrics": ("rouge-l",)}, UnknownNameError, "rouge-l"),
+        ({"methods": ("nearest", "nearest+globall")}, UnknownNameError, "globall"),
+    ):
+        with pytest.raises(error, match=found):
+            compare_methods(workspace, tmp_path, plan=replace(PLAN, **changes))  # type: ignore[arg-type]
+    for changes in ({"shots": ()}, {"shots": -1}, {"budget": 0}, {"methods": ()}):
+        with pytest.raises(UsageError):
+            replace(PLAN, **changes)  # type: ignore[arg-type]
+    assert workspace.usage.calls == 0
+
+
+def test_a_damaged_folder_is_found_before_any_work(tmp_path: Path) -> None:
+    """Guards against an hour of answers before a folder turns out to be no retriever."""
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "shotsmith.json").write_text("{")
+    workspace = workspace_of()
+    with pytest.raises(ArtifactError):
+        compare_methods(workspace, tmp_path / "out", plan=replace(PLAN, methods=("nearest", str(tmp_path / "bad"))))
+    assert workspace.usage.calls == 0

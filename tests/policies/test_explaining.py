@@ -1,0 +1,89 @@
+"""Tests of the command that explains answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from policies.cli import app
+from selector.testing import ToyLanguageModel, planted_examples
+from selector.workspace import Workspace
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOTSMITH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def task(tiny_llama: tuple[Any, Any], tmp_path: Path) -> Path:
+    """A task over planted reviews and the tiny model."""
+    for one in tiny_llama:
+        one.save_pretrained(tmp_path / "model")  # type: ignore[attr-defined]
+    lines = [json.dumps({**one.fields, "label": one.label}) for one in planted_examples(60)]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    path = tmp_path / "task.toml"
+    path.write_text(
+        '[data]\ntrain = "train.jsonl"\ntest_size = 8\ndev_size = 6\nreward_size = 8\n[fields]\ninputs = ["text"]\n'
+        'label = "label"\n[prompt]\ntemplate = "Review: {text}\\nSentiment:{label}"\n'
+        f"[lm]\nmodel = {json.dumps(str(tmp_path / 'model'))}\n"
+    )
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.bundled
+def test_a_text_is_explained(task: Path, tmp_path: Path) -> None:
+    """Guards the command from the query to table, JSON and page."""
+    command = ("explain", "--task", task, "--method", "random", "--text", "text=a warm plot", "--shots", 2, "--quiet")
+    plot = tmp_path / "page.html"
+    result = run(*command, "--json", "--plot", plot)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    (own,) = found["explanations"]
+    assert (own["gold"], own["explained"]) == (False, own["predicted"])
+    assert [set(one) >= {"uid", "influence", "flips", "places"} for one in own["demonstrations"]] == [True, True]
+    assert len(own["attention"]["query"]) == len(found["induction"]) == 2
+    assert plot.read_text().count("<svg") == 3
+    shown = run(*command, "--gold", "rotten")
+    assert shown.exit_code == 0, shown.output
+    assert "rotten (gold)" in shown.stdout
+    assert "induction heads" in shown.stdout
+
+
+@pytest.mark.bundled
+def test_labels_of_a_file_are_explained(task: Path, tmp_path: Path) -> None:
+    """Guards files: with a label column the gold label is explained, without one the prediction."""
+    rows = [{"text": "a dull script", "label": "rotten"}, {"text": "a funny cast", "label": "fresh"}]
+    command = ("explain", "--task", task, "--method", "random", "--shots", 1, "--quiet", "--json", "--no-attention")
+    for labelled in (True, False):
+        file = tmp_path / "queries.jsonl"
+        file.write_text("\n".join(json.dumps(row if labelled else {"text": row["text"]}) for row in rows))
+        found = json.loads(run(*command, "--queries", file).stdout)
+        assert [own["gold"] for own in found["explanations"]] == [labelled] * 2
+        assert found["induction"] is None
+    file.write_text(json.dumps({"text": "a", "label": "mild"}))
+    refused = run(*command, "--queries", file)
+    assert (refused.exit_code, "'mild'" in refused.stderr) == (2, True)
+
+
+def test_a_model_without_attention_is_refused_at_once(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards servers and clusters: one line that names the way out, before anything is scored."""
+    lm = ToyLanguageModel()
+    monkeypatch.setattr("selector.workspace.load_language_model", lambda *_, **__: lm)
+    monkeypatch.setattr(Workspace, "encoder", None)
+    command = ("explain", "--task", task, "--method", "random", "--text", "text=a warm plot", "--shots", 2, "--quiet")
+    refused = run(*command)
+    assert (refused.exit_code, lm.usage.calls) == (2, 0)
+    assert "does not show its attention" in refused.stderr
+    assert "--no-attention" in refused.stderr
+    answered = run(*command, "--no-attention")
+    assert answered.exit_code == 0, answered.output
+    assert "influence" in answered.stdout

@@ -1,0 +1,85 @@
+"""Tests of training_usage."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from policies.mining import MiningConfig, mine
+from policies.training_usage import USAGE_FILE, read_usage, usage_recorded
+from selector.inference.engine import InferenceEngine
+from selector.lm.base import Usage
+from selector.strategies.random import RandomSelector
+
+MARKER = "run.json"
+
+
+class _Meter:
+    """A language model's running count."""
+
+    def __init__(self) -> None:
+        self.count = Usage(calls=100, tokens=1000)
+
+    def __call__(self) -> Usage:
+        return self.count
+
+    def train(self, folder: Path, tokens: int, *, resume: bool = True, interrupted: bool = False) -> None:
+        """Asks for so many tokens, as a training does that makes its folder itself."""
+        with usage_recorded(folder, self, marker=MARKER, resume=resume):
+            if not resume:
+                shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(exist_ok=True)
+            (folder / MARKER).write_text("{}")
+            self.count += Usage(calls=1, tokens=tokens)
+            if interrupted:
+                raise KeyboardInterrupt
+
+
+def tokens_of(folder: Path) -> int | None:
+    usage = read_usage(folder)
+    return None if usage is None else usage.tokens
+
+
+def test_a_training_in_several_parts_is_one_price(tmp_path: Path) -> None:
+    """Guards against the price of the last part alone, or of what the process asked before it."""
+    meter, folder = _Meter(), tmp_path / "run"
+    for _ in range(2):
+        meter.train(folder, 70)
+    assert tokens_of(folder) == 140
+    with pytest.raises(KeyboardInterrupt):
+        meter.train(folder, 5, interrupted=True)
+    assert tokens_of(folder) == 145
+    meter.train(folder, 1, resume=False)
+    assert tokens_of(folder) == 1
+
+
+def test_a_price_that_is_not_whole_is_none(tmp_path: Path) -> None:
+    """Guards against too low a price behind a killed process, and for folders begun before anybody counted."""
+    meter, folder = _Meter(), tmp_path / "run"
+    meter.train(folder, 70)
+    (folder / USAGE_FILE).unlink()  # what a kill leaves
+    meter.train(folder, 70)
+    assert tokens_of(folder) is None
+    (folder / USAGE_FILE).write_text('{"calls": ')
+    assert tokens_of(folder) is None
+
+
+def test_no_count_is_written_where_nothing_is_trained(tmp_path: Path) -> None:
+    """Guards a folder of somebody else's, which training refuses, against a file of ours."""
+    with pytest.raises(ValueError, match="refused"), usage_recorded(tmp_path, _Meter(), marker=MARKER, resume=True):
+        raise ValueError("refused")
+    assert not list(tmp_path.iterdir())
+
+
+def test_mining_counts_what_it_asks_over_all_its_calls(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards the retriever's training price: mining goes on where it ended, and so does its count."""
+    for limit in (3, 7, 7):
+        config = MiningConfig(candidates=2, query_limit=limit)
+        mine(engine, list(engine.pool), recall=RandomSelector(engine.pool), config=config, out=tmp_path / "mined")
+    assert read_usage(tmp_path / "mined") == engine.lm.usage
+    (tmp_path / "mined" / USAGE_FILE).unlink()
+    more = MiningConfig(candidates=2, query_limit=9)
+    mine(engine, list(engine.pool), recall=RandomSelector(engine.pool), config=more, out=tmp_path / "mined")
+    assert read_usage(tmp_path / "mined") is None
