@@ -212,6 +212,7 @@ def _header(
         context=config.context,
         storage=config.storage,
         seed=config.seed,
+        near_duplicates=engine.pool.near_duplicates,
     )
 
 

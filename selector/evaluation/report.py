@@ -33,7 +33,7 @@ def write_report(
         comparison: The comparison.
         pool: Where demonstrations came from.
         queries: The queries, in the order compared.
-        context: What it is about; "task", "lm" and "command" are shown.
+        context: What it is about; "task", "lm", "leaks" and "command" are shown.
 
     Returns:
         The path.
@@ -47,6 +47,7 @@ def write_report(
         "language model": context.get("lm", ""),
         "shots": comparison.shots,
         "test queries": len(queries),
+        "rows left out": _left_out(context.get("leaks", {})),
         "baseline": comparison.baseline,
         "command": context.get("command", ""),
     }
@@ -78,6 +79,17 @@ def spread(count: int, wanted: int) -> list[int]:
     """
     taken = min(count, wanted)
     return [place * count // taken for place in range(taken)]
+
+
+def _left_out(leaks: Mapping[str, int]) -> str:
+    """Says how many rows were kept out of the splits, and how many of those for nearly the same text."""
+    near = leaks.get("near_duplicates", 0)
+    repeats = sum(leaks.values()) - near
+    if not repeats and not near:
+        return ""
+    return f"{repeats} that repeat another split or an earlier row" + (
+        f"; {near} for nearly the same text" if near else ""
+    )
 
 
 def _both_widths(chart: Callable[..., str], comparison: Comparison) -> str:

@@ -96,3 +96,17 @@ def test_samples_are_spread() -> None:
     assert spread(100, 4) == [0, 25, 50, 75]
     assert spread(3, 24) == [0, 1, 2]
     assert spread(0, 24) == []
+
+
+def test_rows_left_out_are_told(comparison: Comparison, hostile_engine, hostile_queries, tmp_path: Path) -> None:
+    """Guards the report against silence about rows that the splits were not given."""
+
+    def text(**leaks: int) -> str:
+        context = CONTEXT | {"leaks": leaks}
+        arguments = {"pool": hostile_engine.pool, "queries": hostile_queries, "context": context}
+        return write_report(tmp_path / "report.html", comparison, **arguments).read_text(encoding="utf-8")
+
+    told = text(test_duplicates=1, dev=2, train=4, reward=0, near_duplicates=3)
+    assert "<dt>rows left out</dt><dd>7 that repeat another split or an earlier row; 3 for nearly the same text" in told
+    assert "nearly" not in text(test_duplicates=0, dev=0, train=1, reward=0, near_duplicates=0)
+    assert "rows left out" not in text(test_duplicates=0, dev=0, train=0, reward=0, near_duplicates=0)
