@@ -96,6 +96,8 @@ class MiningHeader:
         storage: How the queries are stored.
         seed: Seeds the order of the queries.
         version: Of the format.
+        near_duplicates: The similarity from which a candidate counted as the query's duplicate; None where normalised
+            texts were compared alone.
     """
 
     pool: str
@@ -110,6 +112,7 @@ class MiningHeader:
     storage: str
     seed: int
     version: int = FORMAT_VERSION
+    near_duplicates: float | None = None
 
     def differences(self, other: MiningHeader) -> list[str]:
         """Names what differs from another header.

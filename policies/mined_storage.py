@@ -81,7 +81,8 @@ def read_header(folder: Path) -> MiningHeader:
     """
     path = folder / HEADER_FILE
     try:
-        content: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
+        # Headers from before near duplicates could be left out lack the setting.
+        content: Mapping[str, object] = {"near_duplicates": None, **json.loads(path.read_text(encoding="utf-8"))}
         values = {entry.name: content[entry.name] for entry in fields(MiningHeader)}
         header = MiningHeader(**{**values, "recall": tuple(values["recall"])})  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, TypeError) as error:

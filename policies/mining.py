@@ -216,6 +216,7 @@ def _header(
         context=config.context,
         storage=config.storage,
         seed=config.seed,
+        near_duplicates=engine.pool.near_duplicates,
     )
 
 

@@ -6,7 +6,7 @@ This module knows no trainer; it measures an encoder as it stands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,8 @@ def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader | None, 
         pool: The pool that was mined.
 
     Returns:
-        The first header, None without files, and one line for each query.
+        The first header, None without files, and one line for each query, without candidates that the pool counts as
+        its duplicates now, whatever counted when it was mined.
 
     Raises:
         DataFileError: When a file is missing, damaged, or made with another pool, template or language model.
@@ -125,7 +126,12 @@ def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader | None, 
             )
         headers.append(header)
         lines += own
-    return (headers[0] if headers else None), merged(lines)
+    return (headers[0] if headers else None), [_leave_one_out(line, pool) for line in merged(lines)]
+
+
+def _leave_one_out(line: MinedQuery, pool: Pool) -> MinedQuery:
+    excluded = pool.duplicates_of(line.query)
+    return replace(line, candidates=tuple(one for one in line.candidates if one.position not in excluded))
 
 
 def gather(

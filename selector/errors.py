@@ -276,3 +276,18 @@ class PackageMissingError(ShotsmithError):
         )
         self.package = package
         self.command = command
+
+
+class LawBrokenError(ShotsmithError, AssertionError):
+    """A selector, orderer or language model breaks a law that all of its kind must keep; see `selector.testing`.
+
+    Args:
+        law: The name of the law.
+        found: What was met, with the offending value.
+        expected: What would have been right.
+        remedy: How such a mistake is usually put right.
+    """
+
+    def __init__(self, law: str, *, found: str, expected: str, remedy: str) -> None:
+        super().__init__(f"the law {law!r} is broken: {found}", expected=expected, remedy=remedy)
+        self.law = law

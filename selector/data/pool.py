@@ -1,7 +1,8 @@
 """The pool: the labelled examples that may become demonstrations.
 
 A pool is immutable and knows which of its members duplicate a given example, so that leave-one-out can be a law
-everywhere. It knows nothing of files, prompts or models.
+everywhere: on normalised texts always, on nearly equal ones where that is wanted. It knows nothing of files, prompts or
+models.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import overload
+from typing import Final, overload
 
+from selector.data.near_duplicates import FIELD_SEPARATOR, NearDuplicates, check_threshold
 from selector.errors import EmptyPoolError, InvalidExampleError, OwnChoicesError
 from selector.types import Example
 
 _NOT_WORDS = re.compile(r"[\W_]+")
+MOST_KNOWN: Final = 100_000  # texts whose near duplicates are remembered: a query is asked about several times
 
 
 def normalised_text(fields: Mapping[str, str]) -> str:
@@ -34,7 +37,7 @@ def normalised_text(fields: Mapping[str, str]) -> str:
     for name in sorted(fields):
         folded = _NOT_WORDS.sub(" ", fields[name].casefold()).strip()
         parts.append(folded or fields[name].strip())
-    return "\x1f".join(parts)
+    return FIELD_SEPARATOR.join(parts)
 
 
 def canonical_example(example: Example) -> list[object]:
@@ -57,13 +60,22 @@ class Pool(Sequence[Example]):
 
     Args:
         examples: The members, each with a label.
+        near_duplicates: The similarity from which two texts count as duplicates, 0.5 to 1 (see
+            `selector.data.near_duplicates`); None compares normalised texts alone.
+
+    Attributes:
+        near_duplicates: That similarity; it is no part of the fingerprint, which tells contents apart.
 
     Raises:
         EmptyPoolError: When there are none.
         InvalidExampleError: When a uid occurs twice or an example has no label.
+        UsageError: When `near_duplicates` is another number.
     """
 
-    def __init__(self, examples: Iterable[Example]) -> None:
+    def __init__(self, examples: Iterable[Example], *, near_duplicates: float | None = None) -> None:
+        if near_duplicates is not None:
+            check_threshold(near_duplicates)
+        self.near_duplicates = near_duplicates
         self._examples = tuple(examples)
         if not self._examples:
             raise EmptyPoolError(
@@ -84,6 +96,8 @@ class Pool(Sequence[Example]):
                 )
             self._by_uid[example.uid] = position
             self._by_text[normalised_text(example.fields)].append(position)
+        self._alike: NearDuplicates | None = None  # made when it is first needed: it takes a millisecond for each text
+        self._known_near: dict[str, frozenset[int]] = {}
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -114,10 +128,17 @@ class Pool(Sequence[Example]):
             example: Any example, of the pool or not.
 
         Returns:
-            The positions of members with the same uid or the same normalised text.
+            The positions of members with the same uid or the same normalised text, or nearly the same where the pool
+            was made with `near_duplicates`.
+
+        Raises:
+            ExtraMissingError: When near duplicates are wanted and datasketch is not installed.
         """
         same_uid = self._by_uid.get(example.uid)
-        found = set(self._by_text.get(normalised_text(example.fields), ()))
+        text = normalised_text(example.fields)
+        found = set(self._by_text.get(text, ()))
+        if self.near_duplicates is not None:
+            found |= self._near(text, self.near_duplicates)
         if same_uid is not None:
             found.add(same_uid)
         return frozenset(found)
@@ -141,6 +162,18 @@ class Pool(Sequence[Example]):
             positions: Which members, in the order wanted.
 
         Returns:
-            The new pool.
+            The new pool, in which the same counts as a duplicate.
         """
-        return Pool(self._examples[position] for position in positions)
+        return Pool((self._examples[position] for position in positions), near_duplicates=self.near_duplicates)
+
+    def _near(self, text: str, threshold: float) -> frozenset[int]:
+        if self._alike is None:
+            self._alike = NearDuplicates(threshold)
+            for other in self._by_text:
+                self._alike.add(other)
+        if text not in self._known_near:
+            if len(self._known_near) >= MOST_KNOWN:
+                self._known_near.clear()
+            positions = (position for other in self._alike.near(text) for position in self._by_text[other])
+            self._known_near[text] = frozenset(positions)
+        return self._known_near[text]

@@ -1,7 +1,7 @@
 """The four splits of a task and the law that they share nothing.
 
-Pool, reward, dev and test share no example: neither the same uid nor the same normalised text. What is taken out is
-counted and reported. This module knows nothing of files or models.
+Pool, reward, dev and test share no example: neither the same uid nor the same normalised text, nor, where that is
+wanted, nearly the same one. What is taken out is counted and reported. This module knows nothing of files or models.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selector.data.near_duplicates import NearDuplicates
 from selector.data.pool import Pool, normalised_text
 from selector.errors import TooFewExamplesError
 from selector.types import Example
@@ -42,12 +43,15 @@ class LeakReport:
         dev: Dev rows that repeat a test row or an earlier dev row.
         train: Training rows that repeat a test or dev row.
         reward: Training rows with the text of a reward row, kept out of the pool.
+        near_duplicates: How many rows were left out, these and those passed over when a split was drawn, for a text
+            that is not the same but nearly so.
     """
 
     test_duplicates: int = 0
     dev: int = 0
     train: int = 0
     reward: int = 0
+    near_duplicates: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def split(
     *,
     sizes: SplitSizes,
     seed: int,
+    near_duplicates: float | None = None,
 ) -> Splits:
     """Divides examples so that no text stands in two splits.
 
@@ -81,65 +86,89 @@ def split(
         dev: Dev rows, or None to draw `sizes.dev` of the training rows.
         sizes: How many rows each split gets.
         seed: Seeds every draw.
+        near_duplicates: The similarity from which a text repeats another one, 0.5 to 1; None compares normalised texts.
 
     Returns:
         The splits; the same arguments give the same splits.
 
     Raises:
         TooFewExamplesError: When the training rows do not suffice for reward, dev and at least one pool example.
+        UsageError: When `near_duplicates` is another number.
+        ExtraMissingError: When near duplicates are wanted and datasketch is not installed.
     """
     rng = np.random.default_rng(seed)
     rows = [train[position] for position in rng.permutation(len(train))]
-    taken: set[str] = set()
-    uids: set[str] = set()
+    taken = _Taken(near_duplicates)
     if test is None:
         count = sizes.test if sizes.test is not None else len(rows) // 5
-        tests, test_repeats, rows = _drawn(rows, count, taken, uids, what="test examples")
+        tests, test_repeats, rows = _drawn(rows, count, taken, what="test examples")
     else:
-        tests, test_repeats = _fresh(test, taken, uids)
+        tests, test_repeats = _fresh(test, taken)
         tests = _some(tests, sizes.test, rng)
-        taken = {normalised_text(example.fields) for example in test}
-        uids = {example.uid for example in test}
+        for row in test:  # what was left out of the test rows may not stand elsewhere either
+            taken.add(row)
     dev_repeats = 0
     if dev is None:
-        devs, _, rows = _drawn(rows, _default(sizes.dev, train), taken, uids, what="dev examples")
+        devs, _, rows = _drawn(rows, _default(sizes.dev, train), taken, what="dev examples")
     else:
-        devs, dev_repeats = _fresh(dev, taken, uids)
+        devs, dev_repeats = _fresh(dev, taken)
         devs = _some(devs, sizes.dev, rng)
-    before = len(rows)
-    rows = [row for row in rows if normalised_text(row.fields) not in taken and row.uid not in uids]
-    leaked = before - len(rows)
-    rewards, _, rows = _drawn(rows, _default(sizes.reward, train), taken, uids, what="reward examples")
-    before = len(rows)
-    rows = [row for row in rows if normalised_text(row.fields) not in taken and row.uid not in uids]
-    pool = Pool(rows[: sizes.pool])
-    return Splits(
-        pool,
-        tuple(rewards),
-        tuple(devs),
-        tuple(tests),
-        LeakReport(test_duplicates=test_repeats, dev=dev_repeats, train=leaked, reward=before - len(rows)),
-    )
+    rows, leaked = _without(rows, taken)
+    rewarded = _Taken(near_duplicates)
+    rewards, _, rows = _drawn(rows, _default(sizes.reward, train), rewarded, what="reward examples")
+    rows, reward_repeats = _without(rows, rewarded)
+    leaks = LeakReport(test_repeats, dev_repeats, leaked, reward_repeats, near_duplicates=taken.near + rewarded.near)
+    pool = Pool(rows[: sizes.pool], near_duplicates=near_duplicates)
+    return Splits(pool, tuple(rewards), tuple(devs), tuple(tests), leaks)
 
 
 def _default(size: int | None, train: Sequence[Example]) -> int:
     return min(200, len(train) // 5) if size is None else size
 
 
-def _fresh(rows: Sequence[Example], taken: set[str], uids: set[str]) -> tuple[list[Example], int]:
-    """Rows whose text and uid are new, which they then are no longer; and how many were not."""
+class _Taken:
+    """What rows may not repeat: the uids and texts of those that have their place."""
+
+    def __init__(self, near_duplicates: float | None) -> None:
+        self._uids: set[str] = set()
+        self._texts: set[str] = set()
+        self._alike = None if near_duplicates is None else NearDuplicates(near_duplicates)
+        self.near = 0  # rows refused for a text that is nearly the same, and for nothing else
+
+    def add(self, row: Example) -> None:
+        text = normalised_text(row.fields)
+        self._uids.add(row.uid)
+        if self._alike is not None and text not in self._texts:
+            self._alike.add(text)
+        self._texts.add(text)
+
+    def refuses(self, row: Example) -> bool:
+        text = normalised_text(row.fields)
+        if text in self._texts or row.uid in self._uids:
+            return True
+        near = self._alike is not None and any(True for _ in self._alike.near(text))
+        self.near += near
+        return near
+
+
+def _fresh(rows: Sequence[Example], taken: _Taken) -> tuple[list[Example], int]:
+    """Rows that are not refused, which then are taken; and how many were."""
     fresh = []
     for row in rows:
-        text = normalised_text(row.fields)
-        if text not in taken and row.uid not in uids:
+        if not taken.refuses(row):
             fresh.append(row)
-            taken.add(text)
-            uids.add(row.uid)
+            taken.add(row)
     return fresh, len(rows) - len(fresh)
 
 
+def _without(rows: Sequence[Example], taken: _Taken) -> tuple[list[Example], int]:
+    """Rows that are not refused, and how many were."""
+    left = [row for row in rows if not taken.refuses(row)]
+    return left, len(rows) - len(left)
+
+
 def _drawn(
-    rows: Sequence[Example], count: int, taken: set[str], uids: set[str], *, what: str
+    rows: Sequence[Example], count: int, taken: _Taken, *, what: str
 ) -> tuple[list[Example], int, list[Example]]:
     """The first `count` rows that are new, how many were passed over, and the rows behind them."""
     drawn: list[Example] = []
@@ -149,7 +178,7 @@ def _drawn(
         if len(drawn) == count:
             left_over.append(row)
             continue
-        fresh, repeated = _fresh([row], taken, uids)
+        fresh, repeated = _fresh([row], taken)
         drawn += fresh
         repeats += repeated
     if len(drawn) < count:

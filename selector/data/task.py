@@ -41,7 +41,8 @@ class Task:
         pool: The candidates for demonstrations.
         reward: Labelled queries on which policies are rewarded.
         dev: Labelled queries on which checkpoints and sets are chosen.
-        test: Labelled queries on which methods are compared. The four splits share no text.
+        test: Labelled queries on which methods are compared. The four splits share no text, nor nearly the same one
+            where [data] near_duplicates says so.
         template: Turns examples into prompts.
         lm: Which language model, and how it scores.
         encoder: Which sentence encoder.
@@ -79,6 +80,7 @@ class Task:
             TemplateError: When the template names a field that is no input.
             UnknownLabelError: When a label has no verbalizer, or a verbalizer no label in the pool.
             UnknownNameError: When scoring, calibration or the answer rule is not known.
+            ExtraMissingError: When near duplicates are to be left out and datasketch is not installed.
         """
         file = task_path(path)
         document = read_task_file(file)
@@ -88,9 +90,11 @@ class Task:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of pool, queries and template, hexadecimal."""
+        """The sha256 of pool, queries, template and what counts as a duplicate, hexadecimal."""
         queries = [[[row.uid, row.label] for row in rows] for rows in (self.reward, self.dev, self.test)]
-        parts = [self.pool.fingerprint, self.template.fingerprint, queries]
+        parts: list[object] = [self.pool.fingerprint, self.template.fingerprint, queries]
+        if self.pool.near_duplicates is not None:
+            parts.append(self.pool.near_duplicates)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -131,7 +135,14 @@ def _task_of(document: dict[str, dict[str, Any]], file: Path, data_dir: Path | N
     train = rows("train") or []
     template = template_of(document, train)
     sizes = {size.name: data.get(f"{size.name}_size") for size in fields(SplitSizes)}
-    splits = split(train, rows("test"), rows("dev"), sizes=SplitSizes(**sizes), seed=data.get("seed", 0))
+    splits = split(
+        train,
+        rows("test"),
+        rows("dev"),
+        sizes=SplitSizes(**sizes),
+        seed=data.get("seed", 0),
+        near_duplicates=data.get("near_duplicates"),
+    )
     _check_labels(template, splits.pool, (*splits.reward, *splits.dev, *splits.test))
     return Task(
         name=file.stem,

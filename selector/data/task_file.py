@@ -15,6 +15,7 @@ from typing import Any, Final
 from selector.errors import TaskFileError
 
 TEXT, COUNT, TEXTS, FLAG = "text", "a whole number of 0 or more", "a list of texts", "true or false"
+SIMILARITY = "a number from 0.5 to 1"
 KEYS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "about": {"kind": TEXT, "description": TEXT},
@@ -26,6 +27,7 @@ KEYS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "reward_size": COUNT,
             "dev_size": COUNT,
             "test_size": COUNT,
+            "near_duplicates": SIMILARITY,
             "seed": COUNT,
         },
         "fields": {"inputs": TEXTS, "label": TEXT, "uid": TEXT, "choices": TEXTS, "rationale": TEXT},
@@ -117,6 +119,7 @@ def _check_value(section: str, key: str, value: Any, path: Path) -> None:
         COUNT: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         TEXTS: isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value),
         FLAG: isinstance(value, bool),
+        SIMILARITY: isinstance(value, int | float) and not isinstance(value, bool) and 0.5 <= value <= 1,
     }[kind]
     if not fits:
         raise TaskFileError(f"{path}: [{section}] {key} is {value!r}", expected=kind, remedy="Correct the value.")

@@ -123,6 +123,9 @@ class LanguageModel(Protocol):
 
         Returns:
             P scores, in the order of the arguments.
+
+        Raises:
+            UsageError: When a completion is empty.
         """
         ...
 

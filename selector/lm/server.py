@@ -20,6 +20,7 @@ from selector.lm.server_modes import (
     MATCHED,
     UNMATCHED,
     check_label,
+    check_prompt,
     completion_score,
     echoed_tokens,
     followed_score,
@@ -145,14 +146,16 @@ class ServerLanguageModel:
         top_k: int = 0,
         seed: int = 0,
     ) -> list[str]:
-        """Continues prompts; see `LanguageModel.generate`."""
+        """Continues prompts; see `LanguageModel.generate`. A server that passes over `stop` is cut short here."""
         options: dict[str, Any] = {"max_tokens": max_new_tokens, "temperature": temperature}
         options |= {"stop": list(stop)} if stop else {}
         options |= {"top_k": top_k} if top_k else {}
 
         def one(numbered: tuple[int, str]) -> tuple[str, int]:
             choice = self._ask(numbered[1], options | {"seed": seed + numbered[0]})
-            return str(choice.get("text", "")), int(choice["usage"].get("total_tokens", 0))
+            text = str(choice.get("text", ""))
+            cuts = [text.index(mark) for mark in stop if mark in text]
+            return text[: min(cuts, default=len(text))], int(choice["usage"].get("total_tokens", 0))
 
         answers = self._all(one, list(enumerate(prompts)))
         total = sum(tokens for _, tokens in answers)
@@ -165,6 +168,7 @@ class ServerLanguageModel:
         if self.exact:
             read = echoed_tokens if self.mode == "echo" else prompt_tokens
             return [completion_score(read(self._ask, prompt + completion), prompt) for _, completion in pairs]
+        check_prompt(prompt)
         for _, completion in pairs:
             check_label(completion)
         if self.mode == "match":

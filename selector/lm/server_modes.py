@@ -131,12 +131,29 @@ def completion_score(tokens: list[ScoredToken], prompt: str) -> CompletionScore:
     """
     scored = [token.logprob for token in tokens if token.end > len(prompt)]
     if not scored or None in scored or not prompt:
-        raise ServerCapabilityError(
-            "a server gives no log-probability for the first token of a text",
-            expected="something before the completion",
-            remedy="Set [prompt] instruction, or load the model here instead of asking a server.",
-        )
+        raise _first_token()
     return CompletionScore(math.fsum(value for value in scored if value is not None), len(scored), len(tokens))
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuses an empty prompt, which servers do not continue.
+
+    Args:
+        prompt: The prompt.
+
+    Raises:
+        ServerCapabilityError: When it is empty.
+    """
+    if not prompt:
+        raise _first_token()
+
+
+def _first_token() -> ServerCapabilityError:
+    return ServerCapabilityError(
+        "a server gives no log-probability for the first token of a text",
+        expected="something before the completion",
+        remedy="Set [prompt] instruction, or load the model here instead of asking a server.",
+    )
 
 
 def check_label(completion: str) -> None:

@@ -1,7 +1,8 @@
-"""Inner-product search over embeddings with FAISS: exact, HNSW or IVF, chosen by size.
+"""Inner-product search over embeddings: exact by matrix products, HNSW or IVF with FAISS, chosen by size.
 
-Rows keep their number for ever: removed ones are only passed over, added ones are numbered on. This module knows
-vectors and their numbers, nothing else.
+FAISS keeps the rows of every kind, in memory or in a file that is mapped into it. Rows keep their number for ever:
+removed ones are only passed over, added ones are numbered on. This module knows vectors and
+their numbers, nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selector.errors import ArtifactError, TooFewExamplesError, UnknownNameError
+from selector.retrieval.exact import ExactSearch
 
 Rows = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -46,6 +48,7 @@ class VectorIndex:
         self._index: Any = _empty(self.kind, rows)
         self._removed: set[int] = set()
         self._file: Path | None = None
+        self._exact: ExactSearch | None = None
         self._index.add(np.ascontiguousarray(rows, dtype=np.float32))
 
     def __len__(self) -> int:
@@ -67,6 +70,7 @@ class VectorIndex:
         """
         if self._file is not None:  # mapped memory cannot grow
             self._index, self._file = _read(self._file, memory_map=False), None
+        self._exact = None  # where FAISS keeps the rows changes
         first = int(self._index.ntotal)
         self._index.add(np.ascontiguousarray(rows, dtype=np.float32))
         return np.arange(first, self._index.ntotal, dtype=np.int64)
@@ -97,6 +101,9 @@ class VectorIndex:
         if not len(queries) or not k:
             return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
         asked = np.ascontiguousarray(queries, dtype=np.float32)
+        if self.kind == "exact":
+            self._exact = self._exact or ExactSearch(self._stored())
+            return self._exact.search(asked, k, removed=self._removed)
         scores, numbers = self._index.search(asked, k, params=self._parameters(k))
         short = np.flatnonzero((numbers < 0).any(axis=1))
         if len(short):  # a graph or few lists may not hold k rows that are left
@@ -145,7 +152,16 @@ class VectorIndex:
         index.kind, index._removed = kind, removed
         index._index = _read(folder / INDEX_FILE, memory_map=memory_map)
         index._file = folder / INDEX_FILE if memory_map else None
+        index._exact = None
         return index
+
+    def _stored(self) -> Rows:
+        """(P, D) the rows of an exact index where FAISS keeps them."""
+        import faiss
+
+        size = int(self._index.ntotal) * self.width
+        rows: Rows = faiss.rev_swig_ptr(self._index.get_xb(), size).reshape(-1, self.width)
+        return rows
 
     def _parameters(self, k: int) -> Any:
         import faiss as typed_otherwise

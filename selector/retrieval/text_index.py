@@ -39,6 +39,7 @@ class TextIndex:
         self._vectors = VectorIndex(encoder.encode(texts), kind=kind)
         self._digests = _digests(texts)  # (rows ever added, 16) uint8
         self._positions: Numbers = np.arange(len(texts), dtype=np.int64)  # of each row in the list of texts
+        self._ordered = True  # whether rows stand in the order of the texts
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -71,6 +72,7 @@ class TextIndex:
             self._vectors.add(self._encoder.encode([texts[position] for position in new]))
             self._digests = np.concatenate([self._digests, digests[new]])
         self._positions = np.concatenate([positions, np.array(new, dtype=np.int64)])
+        self._ordered = bool((np.diff(self._positions[self._positions != GONE]) > 0).all())
         return len(new)
 
     def search(self, rows: Rows, k: int) -> tuple[Rows, Numbers]:
@@ -88,6 +90,8 @@ class TextIndex:
         """
         scores, numbers = self._vectors.search(rows, k)
         positions = self._positions[numbers]
+        if self._ordered:  # ties stand in order already
+            return scores, positions
         order = np.lexsort((positions, -scores), axis=1)
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(positions, order, axis=1)
 

@@ -34,6 +34,27 @@ class Selector(Protocol):
         ...
 
 
+def excluded_positions(pool: Pool, query: Query, k: int) -> frozenset[int]:
+    """Finds the pool positions that may not stand in a query's prompt, and makes sure that enough others are left.
+
+    Args:
+        pool: The pool.
+        query: The query.
+        k: How many demonstrations will be chosen.
+
+    Returns:
+        The query's own position and those of its duplicates.
+
+    Raises:
+        TooFewExamplesError: When the pool without them holds fewer than k.
+    """
+    excluded = pool.duplicates_of(query)
+    available = len(pool) - len(excluded)
+    if available < k:
+        raise TooFewExamplesError(available=available, wanted=k)
+    return excluded
+
+
 def require_enough(pool: Pool, query: Query, k: int) -> None:
     """Makes sure that leave-one-out leaves enough of the pool.
 
@@ -45,9 +66,7 @@ def require_enough(pool: Pool, query: Query, k: int) -> None:
     Raises:
         TooFewExamplesError: When the pool without the query and its duplicates holds fewer than k.
     """
-    available = len(pool) - len(pool.duplicates_of(query))
-    if available < k:
-        raise TooFewExamplesError(available=available, wanted=k)
+    excluded_positions(pool, query, k)
 
 
 def allowed_positions(pool: Pool, query: Query, k: int) -> list[int]:
@@ -64,6 +83,5 @@ def allowed_positions(pool: Pool, query: Query, k: int) -> list[int]:
     Raises:
         TooFewExamplesError: When fewer than k are left.
     """
-    require_enough(pool, query, k)
-    excluded = pool.duplicates_of(query)
+    excluded = excluded_positions(pool, query, k)
     return [position for position in range(len(pool)) if position not in excluded]

@@ -11,7 +11,7 @@ from selector.prompting.embedding_text import input_text, labelled_text
 from selector.retrieval.encoder import TextEncoder
 from selector.retrieval.index import Rows
 from selector.retrieval.text_index import TextIndex
-from selector.strategies.base import require_enough
+from selector.strategies.base import excluded_positions
 from selector.types import Query, Selection
 
 
@@ -64,19 +64,14 @@ class NearestSelector:
         """Finds the k nearest for each query; see `Selector.select`."""
         if not queries or not k:
             return [Selection((), ()) for _ in queries]
-        for query in queries:
-            require_enough(self.pool, query, k)
-        excluded = [self.pool.duplicates_of(query) for query in queries]
+        excluded = [excluded_positions(self.pool, query, k) for query in queries]
         # Enough neighbours that k are left when the query and its duplicates are among them.
         wanted = min(len(self.pool), k + max(map(len, excluded)))
         asked = self.query_encoder.encode([input_text(query) for query in queries])
         scores, positions = self.index.search(asked, wanted)
         selections = []
-        for own, row_scores, row in zip(excluded, scores, positions, strict=True):
-            kept = [(int(at), float(score)) for at, score in zip(row, row_scores, strict=True) if int(at) not in own][
-                :k
-            ]
-            kept.reverse()
+        for own, row_scores, row in zip(excluded, scores.tolist(), positions.tolist(), strict=True):
+            kept = [(at, score) for at, score in zip(row, row_scores, strict=True) if at not in own][k - 1 :: -1]
             selections.append(Selection(tuple(at for at, _ in kept), tuple(score for _, score in kept)))
         return selections
 
@@ -99,8 +94,8 @@ def nearest_shortlists(nearest: NearestSelector, queries: Sequence[Query], k: in
     found = [Selection((), ()) for _ in queries]
     by_room: defaultdict[int, list[int]] = defaultdict(list)  # queries with as many candidates are searched at once
     for number, query in enumerate(queries):
-        require_enough(nearest.pool, query, k)
-        by_room[min(max(size, k), len(nearest.pool) - len(nearest.pool.duplicates_of(query)))].append(number)
+        left = len(nearest.pool) - len(excluded_positions(nearest.pool, query, k))
+        by_room[min(max(size, k), left)].append(number)
     for room, numbers in by_room.items():
         shortlists = nearest.select([queries[number] for number in numbers], room)
         for number, shortlist in zip(numbers, shortlists, strict=True):

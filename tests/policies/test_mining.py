@@ -18,6 +18,7 @@ from policies.mined import Candidate, MinedQuery, merged
 from policies.mined_storage import HEADER_FILE, MINED_FILE, STORAGES, append_mined, read_mined
 from policies.mining import PAIRS_PER_CALL, MiningConfig, mine, recalled
 from policies.recall import build_recall
+from policies.retriever_material import read_lines
 from selector.data.pool import Pool
 from selector.errors import (
     DataFileError,
@@ -100,6 +101,31 @@ def test_the_query_and_its_duplicates_are_never_candidates(tmp_path: Path) -> No
         positions = {candidate.position for candidate in one.candidates}
         assert len(positions) == 10
         assert not positions & pool.duplicates_of(one.query)
+
+
+def test_near_copies_of_the_query_are_no_candidates_in_mining_or_training(tmp_path: Path) -> None:
+    """Guards near duplicates all the way: none is mined, runs do not mix, and older lists are cleaned."""
+    texts = [one.fields["text"] for one in planted_examples(8)]
+    members = [
+        Example(f"{at}-{by}", {"text": text + by * " so"}, "fresh") for at, text in enumerate(texts) for by in (0, 1)
+    ]
+    strict, loose = Pool(members, near_duplicates=0.85), Pool(members)
+    judges = [InferenceEngine(ToyLanguageModel(), planted_template(), pool) for pool in (strict, loose)]
+    places = [tmp_path / "strict", tmp_path / "loose"]
+    config = MiningConfig(candidates=5)
+    for judge, out in zip(judges, places, strict=True):
+        mine(judge, judge.pool, recall=nearest(judge.pool), config=config, out=out)
+    for one in read_mined(places[0]):
+        assert not {candidate.uid.split("-")[0] for candidate in one.candidates} & {one.query.uid.split("-")[0]}
+        assert len(one.candidates) == 5
+    assert [len(one.candidates) for one in read_lines([places[1]], strict)[1]] == [4] * len(members)
+    assert [len(one.candidates) for one in read_lines([places[1]], loose)[1]] == [5] * len(members)
+    with pytest.raises(DataFileError, match="near_duplicates"):
+        mine(judges[0], strict, recall=nearest(strict), config=config, out=places[1])
+    older = json.loads((places[1] / HEADER_FILE).read_text())
+    assert older.pop("near_duplicates") is None
+    (places[1] / HEADER_FILE).write_text(json.dumps(older))
+    mine(judges[1], loose, recall=nearest(loose), config=config, out=places[1])
 
 
 def test_selectors_take_turns_without_duplicates(pool: Pool) -> None:

@@ -20,7 +20,7 @@ from selector.lm.base import LanguageModel
 from selector.lm.cluster import RayLanguageModel
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
-from selector.testing import planted_examples
+from selector.testing import check_language_model, planted_examples
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -85,6 +85,11 @@ def test_a_cluster_gives_what_the_local_engine_gives(pair: tuple[RayLanguageMode
     assert remote.count_tokens(prompts[:3]) == local.count_tokens(prompts[:3])
     options = {"max_new_tokens": 6, "temperature": 1.5, "top_k": 10, "seed": 5}
     assert remote.generate(prompts[:4], **options) == local.generate(prompts[:4], **options)
+
+
+def test_laws_of_every_language_model(pair: tuple[RayLanguageModel, LanguageModel]) -> None:
+    """Guards the laws of `selector.testing` where a model is elsewhere."""
+    assert check_language_model(pair[0], tolerance=1e-4, completions=(" dull", " warm", " and", " and dull")) == {}
 
 
 def test_the_progress_of_a_long_call_is_shown(pair: tuple[RayLanguageModel, LanguageModel]) -> None:

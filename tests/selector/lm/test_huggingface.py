@@ -16,7 +16,7 @@ from selector.inference.engine import InferenceEngine
 from selector.lm.base import LanguageModel
 from selector.lm.huggingface import HuggingFaceLanguageModel
 from selector.prompting.template import PromptTemplate
-from selector.testing import planted_examples, planted_pool
+from selector.testing import check_language_model, planted_examples, planted_pool
 from selector.types import Selection
 
 
@@ -92,6 +92,29 @@ def test_bundled_scores_equal_plain_transformers(bundled_lm: LanguageModel, scor
         for query, selection in zip(queries, selections, strict=True)
     ]
     assert engine.score(queries, selections) == pytest.approx(np.array(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("trees", [True, False])
+def test_laws_of_every_language_model(
+    tiny_llama: tuple[Any, Any], trees: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the laws of `selector.testing`, with prefixes shared and in padded batches."""
+    if not trees:
+        monkeypatch.setattr("selector.lm.huggingface.why_no_trees", lambda model, plain: "for this test")
+
+    def build() -> HuggingFaceLanguageModel:
+        lm = HuggingFaceLanguageModel(*tiny_llama, fingerprint="tiny")
+        assert type(lm._scores).__name__ == ("TreeScorer" if trees else "PlainScorer")
+        return lm
+
+    assert check_language_model(build, tolerance=1e-4, completions=(" dull", " warm", " and", " and dull")) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.bundled
+def test_laws_of_the_bundled_language_model(bundled_lm: LanguageModel) -> None:
+    """Guards the same on real weights, a real tokenizer and a long window."""
+    assert check_language_model(bundled_lm, tolerance=1e-3) == {}
 
 
 def test_a_model_with_attention_of_its_own_is_scored_plainly(

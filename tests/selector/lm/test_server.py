@@ -21,7 +21,7 @@ from selector.lm.loading import load_language_model
 from selector.lm.server import PROBE, ServerLanguageModel
 from selector.lm.server_api import ServerApi
 from selector.lm.server_modes import MATCHED, UNMATCHED, completion_score, echoed_tokens, followed_score
-from selector.testing import planted_pool, planted_template
+from selector.testing import check_language_model, planted_pool, planted_template
 
 WORDS = (" good", " bad", " fine", " plot", " the")
 
@@ -175,6 +175,8 @@ def test_every_mode_gives_the_same_scores(fake: Fake, mode: str) -> None:
         assert score.total_tokens == len(words_of(prompt + completion))
     assert lm.usage.calls == 3
     assert lm.count_tokens(["a b c", "a"]) == [3, 1]
+    bounds = () if lm.exact else ("probabilities_sum_to_at_most_one", "scores_add_up")
+    assert check_language_model(lm, tolerance=1e-9).keys() == {"an_empty_prompt_can_be_scored", *bounds}
 
 
 @pytest.mark.parametrize(

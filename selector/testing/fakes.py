@@ -1,4 +1,4 @@
-"""Tiny deterministic stand-ins and planted data, for our tests and those of third parties.
+"""Tiny deterministic stand-ins for a language model and an encoder.
 
 `ToyLanguageModel` really learns in context (it copies what followed similar text earlier in the prompt), so selectors
 and orderers can be tested without weights. Nothing here is used in production.
@@ -14,17 +14,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from selector.data.pool import Pool
+from selector.errors import UsageError
 from selector.lm.base import CompletionScore, Usage
-from selector.prompting.template import PromptTemplate
-from selector.types import Example
 
 _TOKEN = re.compile(r"\s*\S+|\s+$")
-_TOPICS = {
-    "fresh": ("warm", "brilliant", "funny", "moving", "superb", "delightful"),
-    "rotten": ("dull", "clumsy", "tedious", "hollow", "awful", "pointless"),
-}
-_SUBJECTS = ("plot", "cast", "music", "script", "ending", "camera", "dialogue", "pacing")
 
 
 class ToyLanguageModel:
@@ -61,7 +54,20 @@ class ToyLanguageModel:
         return [len(_TOKEN.findall(text)) for text in texts]
 
     def logprobs(self, prompts: Sequence[str], completions: Sequence[str]) -> list[CompletionScore]:
-        """Scores completions; see `LanguageModel.logprobs`."""
+        """Scores completions; see `LanguageModel.logprobs`.
+
+        Args:
+            prompts: P prompts.
+            completions: P completions, none empty.
+
+        Returns:
+            P scores.
+
+        Raises:
+            UsageError: When a completion is empty.
+        """
+        if not all(completions):
+            raise UsageError("an empty completion was asked for", expected="a text", remedy="Give every label a text.")
         scores = [self._score(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
         total = sum(score.total_tokens for score in scores)
         self._usage = self._usage.also(calls=len(scores), tokens=total, tokens_computed=total)
@@ -193,50 +199,3 @@ class ToyEncoder:
     def _word(self, word: str) -> npt.NDArray[np.float32]:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
         return np.random.default_rng(seed).standard_normal(self.width).astype(np.float32)
-
-
-def planted_examples(count: int, *, seed: int = 0, prefix: str = "train") -> list[Example]:
-    """Makes short reviews whose words tell their label.
-
-    Args:
-        count: How many.
-        seed: Seeds the choice of words.
-        prefix: Start of every uid.
-
-    Returns:
-        Distinct examples with the field "text", labels "fresh" and "rotten" in turn.
-    """
-    rng = np.random.default_rng(seed)
-    labels = tuple(_TOPICS)
-    examples = []
-    for number in range(count):
-        label = labels[number % len(labels)]
-        words = rng.choice(_TOPICS[label], size=2, replace=False)
-        subject = rng.choice(_SUBJECTS)
-        text = f"the {subject} is {words[0]} and {words[1]} in scene {number}{prefix}"
-        examples.append(Example(f"{prefix}-{number}", {"text": text}, label))
-    return examples
-
-
-def planted_pool(count: int = 24, *, seed: int = 0) -> Pool:
-    """Makes a pool of planted reviews.
-
-    Args:
-        count: Its size.
-        seed: Seeds the choice of words.
-
-    Returns:
-        The pool; see `planted_examples`.
-    """
-    return Pool(planted_examples(count, seed=seed))
-
-
-def planted_template() -> PromptTemplate:
-    """Makes the template that goes with the planted reviews.
-
-    Returns:
-        A two-label template over the field "text".
-    """
-    return PromptTemplate(
-        template="Review: {text}\nSentiment:{label}", verbalizers={"fresh": " fresh", "rotten": " rotten"}
-    )
