@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from policies.compared import Prepared, Surroundings, display_name, prepare, reference
-from selector.errors import UnknownNameError, UsageError
+from selector.data.task import Task
+from selector.errors import OwnChoicesError, UnknownNameError, UsageError
 from selector.evaluation.cells import CellFolder, examples_fingerprint
 from selector.evaluation.compare import Comparison, compare
 from selector.evaluation.measured import check_metrics
@@ -132,13 +133,10 @@ def compare_methods(
     Raises:
         UnknownNameError: When a method, orderer, metric or the baseline is not known.
         ExtraMissingError: When a metric that is asked for needs a library that is not installed.
-        UsageError: When two rows would have one name.
-        OwnChoicesError: When a metric is asked for and queries have choices of their own.
+        UsageError: When two rows would have one name, or a metric is asked for and queries have their own choices.
     """
     task = workspace.task
-    check_metrics(plan.metrics, free_text=task.template.free_text)
-    if plan.metrics:
-        task.pool.require_shared_labels("a metric of labels")
+    _check_metrics(plan, task)
     queries, around = task.test[: plan.limit], _surroundings(workspace, plan, progress)
     prepared = [prepare(name, around, seed=plan.seeds[0]) for name in plan.methods if name not in REFERENCES]
     cells = CellFolder(out / "cells", depends_on=_depends_on(around, queries), resume=resume)
@@ -173,6 +171,12 @@ def compare_methods(
 
 def _baseline(plan: ComparisonPlan) -> str:
     return plan.baseline if plan.baseline in REFERENCES else display_name(plan.baseline)
+
+
+def _check_metrics(plan: ComparisonPlan, task: Task) -> None:
+    check_metrics(plan.metrics, free_text=task.template.free_text)
+    if plan.metrics and task.template.multiple_choice:
+        raise OwnChoicesError(f"the metric {plan.metrics[0]}")
 
 
 def _check_names(plan: ComparisonPlan) -> None:

@@ -30,6 +30,7 @@ from selector.workspace import Workspace
 
 if TYPE_CHECKING:
     from policies.comparison import ComparisonOutcome
+    from selector.data.task import Task
 
 METHODS, LM_FREE = ("random", "bm25", "nearest"), ("label-vote", "logreg")
 UNLIMITED = 10_000  # characters of a line
@@ -40,13 +41,13 @@ def compare(
     task: TaskOption,
     out: OutOption,
     methods: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Comma-separated method names or folders; dpp:FOLDER picks diverse sets with a trained retriever; "
             "NAME+ORDERER orders what NAME chose. By default random, bm25, nearest, and where labels are the same for "
             "every query label-vote and logreg."
         ),
-    ] = "",
+    ] = None,
     shots: Annotated[
         str, typer.Option(help="Demonstrations in each prompt; several numbers, as in 0,1,2,4, are compared in turn.")
     ] = "4",
@@ -77,7 +78,7 @@ def compare(
     progress = progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     plan = ComparisonPlan(
-        methods=_names(methods) or (*METHODS, *(LM_FREE if workspace.task.template.labels else ())),
+        methods=_methods(methods, workspace.task),
         shots=_numbers(shots),
         seeds=tuple(range(seeds)),
         orderer=orderer,
@@ -96,6 +97,11 @@ def compare(
         print_json(outcome.results)
     else:
         _show(outcome, plan.metrics)
+
+
+def _methods(given: str | None, task: Task) -> tuple[str, ...]:
+    """The methods that were named, else the usual ones; references need labels that all queries share."""
+    return _names(given) if given is not None else (*METHODS, *(LM_FREE if task.template.labels else ()))
 
 
 def _show(outcome: ComparisonOutcome, metrics: tuple[str, ...]) -> None:
