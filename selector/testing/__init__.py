@@ -4,7 +4,7 @@ Nothing here is used in production.
 """
 
 from selector.errors import LawBrokenError
-from selector.testing.fakes import ToyEncoder, ToyLanguageModel
+from selector.testing.fakes import ScriptedLanguageModel, ToyEncoder, ToyLanguageModel
 from selector.testing.language_model_checks import LANGUAGE_MODEL_LAWS, LanguageModelTrial, check_language_model
 from selector.testing.orderer_checks import ORDERER_LAWS, OrdererTrial, check_orderer
 from selector.testing.planted import planted_examples, planted_pool, planted_template
@@ -18,6 +18,7 @@ __all__ = [
     "LanguageModelTrial",
     "LawBrokenError",
     "OrdererTrial",
+    "ScriptedLanguageModel",
     "SelectorPromises",
     "SelectorTrial",
     "ToyEncoder",
