@@ -76,6 +76,8 @@ class Study:
         }
         if self.path.is_file():
             self.result |= json.loads(self.path.read_text(encoding="utf-8"))
+        uids = [query.uid for query in self.queries]  # seeds share queries, which intervals must know
+        self.result["uids"] = max(self.result.get("uids", []), uids, key=len)
         gold = [query.label for query in self.queries]
         self.result["gold"] = max(self.result.get("gold", []), gold, key=len)
 

@@ -52,7 +52,7 @@ def read_studies(folder: Path = RESULTS) -> dict[str, list[Study]]:
         answered = min(map(len, study["answers"].values()), default=0)
         if "random" in study["answers"] and answered:
             study["answers"] = {name: given[:answered] for name, given in study["answers"].items()}
-            found[study["task"]].append(study | {"gold": study["gold"][:answered]})
+            found[study["task"]].append(study | {name: study[name][:answered] for name in ("gold", "uids")})
     return dict(found)
 
 
@@ -73,6 +73,18 @@ def correctness(studies: Sequence[Study], method: str) -> Values:
             for answer, gold in zip(study["answers"][method], study["gold"], strict=True)
         ]
     )
+
+
+def queries_of(studies: Sequence[Study]) -> list[str]:
+    """Names the query of every outcome: seeds draw their test queries from one file and share some.
+
+    Args:
+        studies: In the order of `correctness`.
+
+    Returns:
+        N names.
+    """
+    return [f"{study['task']} {uid}" for study in studies for uid in study["uids"]]
 
 
 def accuracy_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
@@ -113,12 +125,13 @@ def difference_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
         for name in rivals:
             own, other = correctness(studies, "epr"), correctness(studies, name)
             everything[name].append(own - other)
-            cells.append(shown(paired_bootstrap(own, other)))
+            cells.append(shown(paired_bootstrap(own, other, clusters=queries_of(studies))))
         lines.append(f"| {task} | {' | '.join(cells)} |")
     pooled = []
+    asked = [query for studies in found.values() for query in queries_of(studies)]
     for name in rivals:
         differences = np.concatenate(everything[name])
-        pooled.append(shown(paired_bootstrap(differences, np.zeros_like(differences))))
+        pooled.append(shown(paired_bootstrap(differences, np.zeros_like(differences), clusters=asked)))
     return [*lines, f"| **all queries** | {' | '.join(pooled)} |", ""]
 
 
@@ -161,7 +174,8 @@ def free_text_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
     for task, studies in found.items():
         rows = {name: correctness(studies, name) for name in ASKING}
         cells = [f"{100 * rows[name].mean():.1f}" for name in ASKING]
-        cells += [shown(paired_bootstrap(rows["epr"], rows[name])) for name in ("bm25", "random")]
+        asked = queries_of(studies)
+        cells += [shown(paired_bootstrap(rows["epr"], rows[name], clusters=asked)) for name in ("bm25", "random")]
         lines.append(f"| {task} | {len(studies)} x {len(studies[0]['gold'])} | {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -297,7 +311,8 @@ def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = POLI
         for variant, answers in study["answers"].items() if beside is not None else ():
             count = min(len(answers), len(beside["gold"]))
             given = {name: own[:count] for name, own in beside["answers"].items()} | {variant: answers[:count]}
-            pairs[variant][study["task"]].append((study, {**beside, "gold": beside["gold"][:count], "answers": given}))
+            cut = {part: beside[part][:count] for part in ("gold", "uids")}
+            pairs[variant][study["task"]].append((study, {**beside, **cut, "answers": given}))
     lines = [
         "| variant | task | queries | rl | - epr | - epr: label vote | - nearest | - random | LM tokens | minutes |",
         "|---" * 10 + "|",
@@ -313,7 +328,8 @@ def _policy_row(variant: str, task: str, pairs: Sequence[tuple[Study, Study]]) -
     studies = [beside for _, beside in pairs]
     own = correctness(studies, variant)
     rivals = ("epr", "epr: label vote", "nearest", "random")
-    differences = [shown(paired_bootstrap(own, correctness(studies, name))) for name in rivals]
+    asked = queries_of(studies)
+    differences = [shown(paired_bootstrap(own, correctness(studies, name), clusters=asked)) for name in rivals]
     spent = [study["cost"][f"training {variant}"] for study, _ in pairs]
     tokens, seconds = (float(np.mean([cost[what] for cost in spent])) for what in ("tokens", "seconds"))
     cells = [variant, task, str(len(own)), f"{100 * own.mean():.1f}", *differences]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -212,6 +213,11 @@ def _read_lines(path: Path) -> tuple[list[MinedQuery], int]:
     return queries, end
 
 
+def _next_shard(folder: Path) -> int:
+    numbers = [int(re.sub(r"\D", "", path.stem)) for path in folder.glob(SHARDS)]
+    return max(numbers, default=-1) + 1
+
+
 def _write_shard(folder: Path, queries: Sequence[MinedQuery]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -234,7 +240,8 @@ def _write_shard(folder: Path, queries: Sequence[MinedQuery]) -> None:
             ("candidates", pa.list_(candidate)),
         ]
     )
-    path = folder / SHARDS.replace("*", f"{len(list(folder.glob(SHARDS))):06d}")
+    # Behind the last one, not as many as there are: where one was deleted, another would be written over.
+    path = folder / SHARDS.replace("*", f"{_next_shard(folder):06d}")
     scratch = path.with_suffix(".part")
     with writing(path):
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), scratch)

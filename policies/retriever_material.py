@@ -26,6 +26,7 @@ from selector.types import Example
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+COMPARABLE = frozenset(("template", "lm", "scoring", "calibration", "context"))  # what scores depend on
 HELD_OUT = 10  # one mined query in so many is kept from training where no dev set can judge
 
 
@@ -118,7 +119,7 @@ def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader | None, 
                 expected=f"the pool in use, {pool.fingerprint[:12]}",
                 remedy="Use the task that was mined, or mine again.",
             )
-        if headers and (other := {"template", "lm", "scoring", "calibration"} & {*headers[0].differences(header)}):
+        if headers and (other := COMPARABLE & {*headers[0].differences(header)}):
             raise DataFileError(
                 f"{place} was scored with another {', '.join(sorted(other))} than {mined[0]}",
                 expected="scores that can be compared",

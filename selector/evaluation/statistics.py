@@ -1,11 +1,13 @@
 """Intervals and paired tests over queries. Pure functions of correctness; they know nothing of methods.
 
-Queries are resampled, seeds are not: average each query's outcomes over the seeds first. An interval then says how far
-the result holds for other queries of the kind, with the seeds that were run.
+Queries are resampled, seeds are not: average each query's outcomes over the seeds first, or, where seeds answered other
+queries, say which outcomes belong to one query. An interval then says how far the result holds for other queries of the
+kind, with the seeds that were run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +67,14 @@ def bootstrap_interval(values: Values, *, rounds: int = ROUNDS, seed: int = 0) -
     return _interval(values, _resampled_means(values, rounds, seed))
 
 
-def paired_bootstrap(first: Values, second: Values, *, rounds: int = ROUNDS, seed: int = 0) -> PairedDifference:
+def paired_bootstrap(
+    first: Values,
+    second: Values,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    rounds: int = ROUNDS,
+    seed: int = 0,
+) -> PairedDifference:
     """Compares two methods on the same queries.
 
     The interval is the percentile bootstrap of the mean difference over queries (Efron & Tibshirani, 1993, chapter 13).
@@ -76,6 +85,8 @@ def paired_bootstrap(first: Values, second: Values, *, rounds: int = ROUNDS, see
     Args:
         first: (N,) values of one method.
         second: (N,) values of the other, for the same queries in the same order.
+        clusters: (N,) the query of each value where one has several, as when seeds share some of their queries: these
+            are drawn together (Davison & Hinkley, 1997, section 3.8); None where each value is a query of its own.
         rounds: Resamples.
         seed: Seeds them.
 
@@ -83,12 +94,15 @@ def paired_bootstrap(first: Values, second: Values, *, rounds: int = ROUNDS, see
         The difference; its interval holds it.
 
     Raises:
-        ValueError: When the two are not of one length, or empty.
+        ValueError: When the two are not of one length, nor the clusters, or empty.
     """
     if first.shape != second.shape:
         raise ValueError(f"values of different queries are compared: shapes {first.shape} and {second.shape}")
     differences = first - second
-    means = _resampled_means(differences, rounds, seed)
+    if clusters is None:
+        means = _resampled_means(differences, rounds, seed)
+    else:
+        means = _resampled_cluster_means(differences, clusters, rounds, seed)
     own = _interval(differences, means)
     # The slack keeps ties that differ by rounding: averages over seeds are not exact in binary.
     as_far = int((np.abs(means - own.estimate) >= abs(own.estimate) - 1e-12).sum())
@@ -113,4 +127,20 @@ def _resampled_means(values: Values, rounds: int, seed: int) -> Values:
         values[rng.integers(count, size=(min(at_once, rounds - start), count))].mean(axis=1)
         for start in range(0, rounds, at_once)
     ]
+    return np.concatenate(parts)
+
+
+def _resampled_cluster_means(values: Values, clusters: Sequence[Hashable], rounds: int, seed: int) -> Values:
+    """(rounds,) means of the values of clusters drawn with replacement."""
+    if len(clusters) != len(values):
+        raise ValueError(f"{len(values)} values belong to {len(clusters)} clusters: each needs its own entry")
+    places: dict[Hashable, int] = {}
+    number = np.array([places.setdefault(cluster, len(places)) for cluster in clusters])  # (N,)
+    sums, counts = np.bincount(number, weights=values), np.bincount(number)  # (C,)
+    rng = np.random.default_rng(seed)
+    at_once = max(1, CELLS // len(sums))
+    parts = []
+    for start in range(0, rounds, at_once):
+        drawn = rng.integers(len(sums), size=(min(at_once, rounds - start), len(sums)))
+        parts.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     return np.concatenate(parts)

@@ -68,7 +68,7 @@ class _Embeddings(dict[str, npt.NDArray[np.float32]]):
     """Text to its embedding, by one encoder."""
 
 
-# Encoders with the same weights share what they have encoded, as long as one of them is in use.
+# Encoders that embed alike share what they have encoded, as long as one of them is in use.
 _SHARED: WeakValueDictionary[str, _Embeddings] = WeakValueDictionary()
 
 
@@ -86,7 +86,9 @@ class SentenceEncoder:
         self._model = model.eval()
         self._fingerprint = fingerprint
         self._role = role if has_two_encoders(model) else None
-        self._known = _SHARED.setdefault(f"{fingerprint}:{self._role or ''}", _Embeddings())
+        # The same weights embed a long text otherwise when they read less of it, or behind another prompt.
+        settings = [getattr(model, name, None) for name in ("max_seq_length", "prompts", "default_prompt_name")]
+        self._known = _SHARED.setdefault(f"{fingerprint}:{self._role or ''}:{settings}", _Embeddings())
         self.source = source
 
     def for_queries(self) -> SentenceEncoder:

@@ -142,6 +142,13 @@ class TextIndex:
             )
         index = cls.__new__(cls)
         index._encoder, index._vectors = encoder, VectorIndex.load(folder, memory_map=memory_map)
+        if len(positions) != len(digests) or int((positions != GONE).sum()) != len(index._vectors):
+            # A save that was cut leaves files of two saves.
+            raise ArtifactError(
+                f"index {folder} has {len(index._vectors)} vectors for {len(digests)} texts",
+                expected="a vector for each text",
+                remedy="Delete the index's files and build it again.",
+            )
         index._digests, index._positions = digests, positions
         index.update(texts)
         return index

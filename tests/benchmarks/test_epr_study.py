@@ -23,7 +23,8 @@ def study(task: str, seed: int, right: dict[str, int], *, queries: int = 10) -> 
         for stage in ("mining", "training epr", "answering epr")
     }
     header = {"task": task, "seed": seed, "shots": 8, "free_text": False, "pool": 20}
-    return {**header, "gold": gold, "answers": answers, "cost": cost}
+    uids = [f"test-{seed}-{number}" for number in range(queries)]
+    return {**header, "gold": gold, "uids": uids, "answers": answers, "cost": cost}
 
 
 RIGHT = {"random": 2, "bm25": 4, "nearest": 5, "epr": 9, "majority": 5, "label-vote": 6, "logreg": 7}
@@ -53,7 +54,9 @@ def test_an_unfinished_study_is_left_out(tmp_path: Path) -> None:
     assert tables.read_studies(tmp_path) == {"trec6": [whole]}
     longer = {name: [*given, "yes"] if name != "random" else given for name, given in whole["answers"].items()}
     (tmp_path / "trec6-0.json").write_text(
-        epr_study.json.dumps(whole | {"answers": longer, "gold": [*whole["gold"], "no"]})
+        epr_study.json.dumps(
+            whole | {"answers": longer, "gold": [*whole["gold"], "no"], "uids": [*whole["uids"], "more"]}
+        )
     )
     assert tables.read_studies(tmp_path) == {"trec6": [whole]}
 
@@ -82,6 +85,7 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     again._answer("majority", lambda queries: pytest.fail("asked again"))
     assert again.result["answers"]["majority"] == ["fresh"] * 3 + ["rotten"] * 2
     assert again.result["gold"] == [query.label for query in task.test[:5]]
+    assert again.result["uids"] == [query.uid for query in task.test[:5]]
     monkeypatch.setattr(epr_study, "mine_candidates", lambda *_, **__: pytest.fail("mined again"))
     again.result["cost"]["mining"] = {}
     monkeypatch.setattr(Study, "_train", lambda *_: None)

@@ -315,6 +315,26 @@ def test_a_mined_query_survives_the_file(tmp_path: Path, storage: str) -> None:
     assert read_mined(tmp_path) == [mined, mined]
 
 
+def test_a_shard_is_written_behind_the_last_one(tmp_path: Path) -> None:
+    """Guards what is there when the damaged shard before it was deleted, as its error advises."""
+    lines = [MinedQuery(example, (Candidate(0, "a", -0.1),)) for example in planted_examples(4)]
+    for line in lines[:3]:
+        append_mined(tmp_path, [line], storage="parquet")
+    sorted(tmp_path.glob("*.parquet"))[1].unlink()
+    append_mined(tmp_path, [lines[3]], storage="parquet")
+    assert read_mined(tmp_path) == [lines[0], lines[2], lines[3]]
+
+
+def test_scores_behind_other_contexts_are_not_joined(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards against one-shot and set-conditioned scores in one list, of which one would win by its place."""
+    places = [tmp_path / "alone", tmp_path / "behind"]
+    for place, context in zip(places, (0, 2), strict=True):
+        config = MiningConfig(candidates=5, context=context)
+        mine(engine, engine.pool[:4], recall=nearest(engine.pool), config=config, out=place)
+    with pytest.raises(DataFileError, match="context"):
+        read_lines(places, engine.pool)
+
+
 def test_candidates_are_scored_behind_the_same_context(engine: InferenceEngine, tmp_path: Path) -> None:
     """Guards set-conditioned scores: what stands before a candidate is what recall ranks behind all that are scored."""
     recall = nearest(engine.pool)

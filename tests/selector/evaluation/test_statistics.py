@@ -97,3 +97,19 @@ def test_what_cannot_be_paired_is_refused(pair) -> None:
     """Guards against numpy broadcasting one method over the other, and against NaN from no queries."""
     with pytest.raises(ValueError, match=r"different queries|no values"):
         paired_bootstrap(*pair)
+
+
+def test_queries_that_seeds_share_are_drawn_together() -> None:
+    """Guards an interval that shrinks because the same queries were asked again."""
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(2, size=80).astype(float), rng.integers(2, size=80).astype(float)
+    once = paired_bootstrap(first, second)
+    uids = list(range(80))
+    twice = paired_bootstrap(np.tile(first, 2), np.tile(second, 2), clusters=uids * 2)
+    assert (twice.delta, twice.low, twice.high) == pytest.approx((once.delta, once.low, once.high))
+    naive = paired_bootstrap(np.tile(first, 2), np.tile(second, 2))
+    assert naive.high - naive.low < 0.8 * (twice.high - twice.low)
+    apart = paired_bootstrap(first, second, clusters=uids)
+    assert (apart.low, apart.high, apart.p) == pytest.approx((once.low, once.high, once.p))
+    with pytest.raises(ValueError, match="clusters"):
+        paired_bootstrap(first, second, clusters=uids[:-1])

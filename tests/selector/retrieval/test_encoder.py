@@ -70,3 +70,26 @@ def test_a_missing_or_damaged_encoder_is_named(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ModelLoadError, match="bundled names work offline"):
             SentenceEncoder.load(source)
+
+
+class _Reading:
+    """Embeds how much of a text it reads."""
+
+    def __init__(self, max_seq_length: int) -> None:
+        self.max_seq_length = max_seq_length
+
+    def eval(self) -> _Reading:
+        return self
+
+    def __getitem__(self, _: int) -> None:
+        return None
+
+    def encode(self, texts: list[str], **_: object) -> list[list[float]]:
+        return [[float(min(len(text.split()), self.max_seq_length))] for text in texts]
+
+
+def test_encoders_that_read_less_do_not_share_embeddings() -> None:
+    """Guards against embeddings of cut texts where whole ones were asked for: the weights are the same."""
+    short, long = (SentenceEncoder(_Reading(count), fingerprint="same", source="fake") for count in (2, 8))
+    assert short.encode(["a b c d"]).tolist() == [[2.0]]
+    assert long.encode(["a b c d"]).tolist() == [[4.0]]
