@@ -7,7 +7,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PACKAGES := selector envs policies
-PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=2 $(BIN)/pytest
+# One thread and one core for each worker: the models of the tests are too small to be worth two.
+WORKERS ?= 2
+PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow lint bench bench-search bench-peers llama-server constraints clean

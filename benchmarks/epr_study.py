@@ -3,15 +3,18 @@
     python -m benchmarks.epr_study                      everything; goes on where it was stopped
     python -m benchmarks.epr_study --tasks trec6 --seeds 0
 
-For every task and seed: mine, train, and let all methods answer the same test queries. One JSON file for each, with an
-answer for each query; `python -m benchmarks.tables` makes the tables of docs/results.md from them.
+For every task and seed: mine, train, and let all methods answer the same test queries. One JSON file for each, with the
+settings and an answer for each query; `python -m benchmarks.tables` makes the tables of docs/results.md from them. What
+was trained or mined with other settings than today's, or is missing from the work folder, is made again.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,6 +74,7 @@ class Study:
             "free_text": self.free_text,
             "pool": len(task.pool),
             "cost": {},
+            "config": {},
             "metrics": {},
             "answers": {},
         }
@@ -87,10 +91,12 @@ class Study:
         mining = MiningConfig(seed=self.seed, **(FREE_TEXT_MINING if self.free_text else {}))
         mined = self.work / "mined"
         recall = FREE_TEXT_RECALL if self.free_text else RECALL
-        self._once(
-            "mining",
-            lambda: mine_candidates(self.workspace, mined, config=mining, recall=recall, progress=RichProgress()),
-        )
+        settings = {"recall": [*recall], **asdict(mining)}
+        if not self._is_done("mining", mined, settings):
+            with self._spending("mining"):
+                mine_candidates(self.workspace, mined, config=mining, recall=recall, progress=RichProgress())
+            self._finish("mining", settings)
+            self._forget("training epr")
         self._train(mined)
         for reference in () if self.free_text else REFERENCES:
             self._answer(reference, lambda queries, name=reference: self._refer(name, queries))  # type: ignore[misc]
@@ -107,10 +113,13 @@ class Study:
         folder = self.work / "epr"
         changes = FREE_TEXT_TRAINING if self.free_text else {}
         config = RetrieverTrainingConfig(seed=self.seed, max_seq_length=LONGEST, **changes)
-        self._once(
-            "training epr",
-            lambda: train_retriever_on(self.workspace, [mined], folder, config=config, progress=RichProgress()),
-        )
+        if not self._is_done("training epr", folder, asdict(config)):
+            for answers in (self.result["answers"], self.result["cost"]):
+                for stale in ("epr", "epr: label vote", "answering epr", "answering epr: label vote"):
+                    answers.pop(stale, None)
+            with self._spending("training epr"):
+                train_retriever_on(self.workspace, [mined], folder, config=config, progress=RichProgress())
+            self._finish("training epr", asdict(config))
         self.result["metrics"]["epr"] = dict(read_retriever_card(folder).metrics)
         if not self.free_text:
             self._answer("epr: label vote", lambda queries: self._vote(self._retriever, queries))
@@ -138,29 +147,47 @@ class Study:
         given = self.result["answers"].setdefault(name, [])
         rest = self.queries[len(given) :]
         if rest:
-            self._spend(f"answering {name}", lambda: given.extend(answer(rest)))
+            with self._spending(f"answering {name}"):
+                given.extend(answer(rest))
             right = [
                 self.workspace.engine.is_right(answered, gold)
                 for answered, gold in zip(given, self.result["gold"], strict=False)
             ]
             print(f"{self.result['task']} {self.seed} {name}: {sum(right) / len(right):.3f}", flush=True)
 
-    def _once(self, stage: str, work: Callable[[], Any]) -> None:
-        """Runs a stage that is not done."""
-        if stage not in self.result["cost"]:
-            self._spend(stage, work)
+    def _is_done(self, stage: str, folder: Path, settings: dict[str, Any]) -> bool:
+        """Whether a stage is finished; forgets its cost where it was finished with other settings or is gone."""
+        if folder.exists() and self.result["config"].get(stage) == settings:
+            return True
+        if stage in self.result["config"]:
+            self._forget(stage)
+        return False
 
-    def _spend(self, stage: str, work: Callable[[], Any]) -> None:
-        """Runs a stage, and adds what it cost to what was spent on it before."""
+    def _forget(self, stage: str) -> None:
+        self.result["config"].pop(stage, None)
+        self.result["cost"].pop(stage, None)
+
+    def _finish(self, stage: str, settings: dict[str, Any]) -> None:
+        self.result["config"][stage] = settings
+        self._write()
+
+    @contextmanager
+    def _spending(self, stage: str) -> Iterator[None]:
+        """Adds what is spent, even when it is interrupted, to what was spent on the stage before."""
         before, start = self.workspace.usage, time.monotonic()
-        work()
-        used = self.workspace.usage - before
-        spent = self.result["cost"].get(stage, {"seconds": 0.0, "tokens": 0, "tokens_computed": 0})
-        self.result["cost"][stage] = {
-            "seconds": round(spent["seconds"] + time.monotonic() - start, 1),
-            "tokens": spent["tokens"] + used.tokens,
-            "tokens_computed": spent["tokens_computed"] + used.tokens_computed,
-        }
+        try:
+            yield
+        finally:
+            used = self.workspace.usage - before
+            spent = self.result["cost"].get(stage, {"seconds": 0.0, "tokens": 0, "tokens_computed": 0})
+            self.result["cost"][stage] = {
+                "seconds": round(spent["seconds"] + time.monotonic() - start, 1),
+                "tokens": spent["tokens"] + used.tokens,
+                "tokens_computed": spent["tokens_computed"] + used.tokens_computed,
+            }
+            self._write()
+
+    def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(self.result, indent=1) + "\n", encoding="utf-8")
 

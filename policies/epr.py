@@ -50,9 +50,10 @@ def train_retriever(
 ) -> Path:
     """Trains a retriever on mined candidates.
 
-    After each epoch the vote of the nearest demonstrations' labels is measured on dev (where targets are free text:
-    how a tenth of the mined queries is ranked), and the best epoch is kept. Metrics go onto the card, before and after
-    training: that vote, how often a positive is ranked above a negative, and how often either bears its query's label.
+    Before training and at points of it dev judges: how many of the demonstrations retrieved for its queries bear the
+    right label (where targets are free text: how a tenth of the mined queries is ranked). The best weights are kept,
+    the untrained ones among them. Metrics go onto the card, before and after training: that share, the vote of those
+    labels, how often a positive is ranked above a negative, and how often either bears its query's label.
 
     Args:
         mined: A folder of `mine`, a file of it, or several of them, as iterated mining makes; unfinished ones will do.
@@ -61,7 +62,7 @@ def train_retriever(
         base_encoder: Where training starts: a bundled name, a sentence-transformers folder or a hub id.
         config: The settings; the defaults when None.
         out: The retriever's folder; appears when all is written. A retriever that is there is replaced. An interrupted
-            training goes on from its last epoch when it is called again with the same arguments.
+            training goes on from its last checkpoint when it is called again with the same arguments.
         dev: Labelled examples outside the pool.
         labels: The closed set of labels; empty where targets are free text. By default the labels of the pool.
         names: Task and language model, for the card.
@@ -204,7 +205,9 @@ def _fit(
             model,
             epochs,
             loss=LossConfig(config.scale, config.distillation, config.contrastive, config.teacher_temperature),
-            config=FineTuningConfig(config.learning_rate, config.warmup_ratio, config.patience, config.seed),
+            config=FineTuningConfig(
+                config.learning_rate, config.warmup_ratio, config.evaluations, config.patience, config.seed
+            ),
             folder=folder,
             evaluate=material.evaluator(model, pool, config),
             advance=advance,

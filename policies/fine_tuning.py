@@ -1,4 +1,4 @@
-"""Fine-tunes a sentence-transformers model on planned batches of texts, epoch by epoch, and keeps the best epoch.
+"""Fine-tunes a sentence-transformers model on planned batches of texts, and keeps the best weights on the way.
 
 All that is particular to the Hugging Face trainer is here: seeds, callbacks, checkpoints, logging. This module knows
 nothing of examples, pools or mining.
@@ -22,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers import PrinterCallback
 from transformers.integrations import TensorBoardCallback
 
-from policies.epochs import Epochs, whole_checkpoint
+from policies.evaluation_points import EvaluationPoints, evaluation_points, whole_checkpoint
 from policies.retriever_loss import LossConfig, RetrieverLoss
 from selector.errors import ShotsmithError
 from selector.progress import hidden_library_bars
@@ -50,12 +50,14 @@ class FineTuningConfig:
     Attributes:
         learning_rate: Peak learning rate of AdamW; falls linearly to 0.
         warmup_ratio: Share of the steps over which the learning rate rises.
-        patience: Epochs without a better evaluation until training ends.
+        evaluations: How often the model is evaluated at least; after each epoch it is anyway.
+        patience: Evaluations without a better one until training ends.
         seed: Seeds dropout.
     """
 
     learning_rate: float
     warmup_ratio: float
+    evaluations: int
     patience: int
     seed: int
 
@@ -70,7 +72,7 @@ def fine_tune(
     evaluate: Callable[[], float] | None = None,
     advance: Callable[[int], None],
 ) -> list[float]:
-    """Changes a model's weights, and leaves those of the best epoch.
+    """Changes a model's weights, and leaves those of the best evaluation, which may be those it came with.
 
     Args:
         model: The model; changed in place.
@@ -78,11 +80,11 @@ def fine_tune(
         loss: What is minimised.
         config: The settings.
         folder: Where checkpoints and logs (folder/tensorboard) go; training goes on from a whole checkpoint there.
-        evaluate: Measures the model as it is, higher is better; None keeps the last epoch.
+        evaluate: Measures the model as it is, higher is better; None keeps the last weights.
         advance: Called with the steps done.
 
     Returns:
-        The evaluation after each epoch; empty without `evaluate`.
+        The evaluations, that before training first; empty without `evaluate`.
 
     Raises:
         ShotsmithError: When the weights are no longer numbers.
@@ -92,8 +94,10 @@ def fine_tune(
     arguments = _arguments([len(batch) for batch in batches], config, folder)
     if has_two_encoders(model):
         arguments.router_mapping = {name: "query" if name == "query" else "document" for name in columns}
-    ends = np.cumsum([len(epoch) for epoch in epochs]).tolist()
-    stages = Epochs(model, ends, folder=folder, evaluate=evaluate, patience=config.patience, advance=advance)
+    points = evaluation_points(np.cumsum([len(epoch) for epoch in epochs]).tolist(), config.evaluations)
+    stages = EvaluationPoints(
+        model, points, folder=folder, evaluate=evaluate, patience=config.patience, advance=advance
+    )
     with _own_randomness():
         trainer = _Trainer(
             model=model,
@@ -135,7 +139,7 @@ def _arguments(lengths: Sequence[int], config: FineTuningConfig, folder: Path) -
         warmup_steps=int(config.warmup_ratio * len(lengths)),
         seed=config.seed,
         logging_steps=max(1, len(lengths) // LOGGED_POINTS),
-        save_strategy="no",  # `Epochs` asks for checkpoints
+        save_strategy="no",  # `EvaluationPoints` asks for checkpoints
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,

@@ -16,7 +16,7 @@ from policies.label_rule import LabelRule, TrainingQuery, candidates_by_label, s
 from policies.mined import MinedQuery, MiningHeader, merged
 from policies.mined_storage import read_header, read_mined
 from policies.retriever_config import RetrieverTrainingConfig
-from policies.retriever_metrics import label_agreement, label_vote_accuracy, pair_accuracy
+from policies.retriever_metrics import label_agreement, label_votes, pair_accuracy
 from selector.data.pool import Pool
 from selector.errors import DataFileError
 from selector.prompting.embedding_text import input_text
@@ -70,7 +70,7 @@ class TrainingMaterial:
             encoder = encoder_of(model)
             queries = encoder.for_queries()
             if self.dev:
-                return label_vote_accuracy(encoder, pool, self.dev, query_encoder=queries, labelled=labelled)
+                return label_votes(encoder, pool, self.dev, query_encoder=queries, labelled=labelled).share
             return pair_accuracy(encoder, pool, self.held_out, query_encoder=queries, labelled=labelled)
 
         return evaluate if self.dev or self.held_out else None
@@ -88,9 +88,9 @@ class TrainingMaterial:
             if part
         }
         if self.dev:
-            metrics[f"dev_label_vote_accuracy_{suffix}"] = label_vote_accuracy(
-                encoder, pool, self.dev, query_encoder=queries, labelled=labelled
-            )
+            votes = label_votes(encoder, pool, self.dev, query_encoder=queries, labelled=labelled)
+            metrics[f"dev_label_vote_accuracy_{suffix}"] = votes.accuracy
+            metrics[f"dev_label_share_{suffix}"] = votes.share
         return metrics
 
 
@@ -173,7 +173,7 @@ def gather(
     trained = scored if not held_out else [query for at, query in enumerate(scored) if at % HELD_OUT]
     unscored: list[TrainingQuery] = []
     if labels and config.unscored:
-        known = {line.query.uid for line in lines}
+        known = {query.query.uid for query in scored}  # a mined query without a better candidate still has its label
         order = np.random.default_rng(config.seed).permutation(len(pool))
         others = [pool[int(at)] for at in order if pool[int(at)].uid not in known][: config.unscored]
         encoder = encoder_of(model)

@@ -75,8 +75,9 @@ def train_retriever(
     epochs: Annotated[
         int | None, typer.Option(min=1, help=f"Passes over the training queries, at most; else about {ROWS:,} rows.")
     ] = TRAINING.epochs,
+    evaluations: Annotated[int, typer.Option(min=1, help="How often dev judges, at least.")] = TRAINING.evaluations,
     patience: Annotated[
-        int, typer.Option(min=1, help="Passes without a better result on dev until training ends.")
+        int, typer.Option(min=1, help="Evaluations without a better result on dev until training ends.")
     ] = TRAINING.patience,
     batch_size: Annotated[
         int, typer.Option(min=2, help="Rows in a batch; its other rows are negatives.")
@@ -98,6 +99,12 @@ def train_retriever(
     encoders: Annotated[
         int, typer.Option(min=1, max=2, help="2 for queries and demonstrations apart.")
     ] = TRAINING.encoders,
+    labelled_demonstrations: Annotated[
+        bool, typer.Option("--labelled-demonstrations/--plain-demonstrations", help="Embed them with their label.")
+    ] = TRAINING.labelled_demonstrations,
+    max_seq_length: Annotated[
+        int | None, typer.Option(min=1, help="Longest text, tokens; else what the encoder reads.")
+    ] = TRAINING.max_seq_length,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
 ) -> None:
@@ -106,6 +113,7 @@ def train_retriever(
 
     config = RetrieverTrainingConfig(
         epochs=epochs,
+        evaluations=evaluations,
         patience=patience,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -115,6 +123,8 @@ def train_retriever(
         contrastive=contrastive,
         distillation=distillation,
         encoders=encoders,
+        labelled_demonstrations=labelled_demonstrations,
+        max_seq_length=max_seq_length,
         seed=seed,
     )
     folder = train_retriever_on(Workspace.open(task), mined, out, config=config, progress=progress_for(quiet))

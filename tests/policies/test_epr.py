@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies import epr
-from policies.epochs import Epochs
 from policies.epr import train_retriever
+from policies.evaluation_points import EvaluationPoints, evaluation_points
 from policies.label_rule import LabelRule
 from policies.mined import Candidate, MinedQuery
 from policies.mined_storage import append_mined
 from policies.mining import MiningConfig, mine
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.retriever_material import TrainingMaterial
-from policies.retriever_metrics import label_vote_accuracy
+from policies.retriever_metrics import label_votes
 from selector.data.pool import Pool
 from selector.errors import ArtifactError, DataFileError, DiskFullError, ModelLoadError, ShotsmithError, UsageError
 from selector.inference.engine import InferenceEngine
@@ -104,9 +106,9 @@ def test_training_learns_what_the_language_model_prefers(trained: Path, tiny_ber
     assert card.metrics["dev_label_vote_accuracy_after"] >= 0.9
     # The folder holds the weights that were measured.
     dev = planted_examples(30, seed=5, prefix="dev")
-    loaded = label_vote_accuracy(SentenceEncoder.load(trained), POOL, dev)
+    loaded = label_votes(SentenceEncoder.load(trained), POOL, dev).accuracy
     assert loaded == card.metrics["dev_label_vote_accuracy_after"]
-    before = label_vote_accuracy(SentenceEncoder.load(tiny_bert), POOL, dev)
+    before = label_votes(SentenceEncoder.load(tiny_bert), POOL, dev).accuracy
     assert before == card.metrics["dev_label_vote_accuracy_before"]
 
 
@@ -188,21 +190,21 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     tiny_bert: Path, mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards resuming: epochs that are done are not done again, and weights, evaluations and card come out alike."""
-    config = RetrieverTrainingConfig(epochs=4, batch_size=8, learning_rate=1e-3, patience=4)
+    config = RetrieverTrainingConfig(epochs=4, batch_size=8, learning_rate=1e-3, evaluations=1)
     dev = planted_examples(30, seed=5, prefix="dev")
     arguments = {"base_encoder": tiny_bert, "config": config, "dev": dev}
     whole = train_retriever(mined, POOL, out=tmp_path / "whole", **arguments)  # type: ignore[arg-type]
     ended: list[int] = []
 
-    def third_epoch_fails(self: Epochs, args: object, state: Any, control: object, **_: object) -> None:
+    def third_epoch_fails(self: EvaluationPoints, args: object, state: Any, control: object, **_: object) -> None:
         mark(self, args, state, control)
         ended.append(state.global_step)
         if len(ended) == 3:
             raise KeyboardInterrupt
 
-    mark = Epochs.on_save
+    mark = EvaluationPoints.on_save
     with monkeypatch.context() as patch:
-        patch.setattr(Epochs, "on_save", third_epoch_fails)
+        patch.setattr(EvaluationPoints, "on_save", third_epoch_fails)
         with pytest.raises(KeyboardInterrupt):
             train_retriever(mined, POOL, out=tmp_path / "halved", **arguments)  # type: ignore[arg-type]
     # A checkpoint that was not written to its end is passed over.
@@ -212,18 +214,26 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     (newest / "whole").unlink()
     steps: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(Epochs, "on_save", lambda self, args, state, control, **_: steps.append(state.global_step))
+        patch.setattr(
+            EvaluationPoints, "on_save", lambda self, args, state, control, **_: steps.append(state.global_step)
+        )
         halved = train_retriever(mined, POOL, out=tmp_path / "halved", **arguments)  # type: ignore[arg-type]
     assert (steps[0], len(steps)) == (ended[2], 2)
     assert SentenceEncoder.load(halved).fingerprint == SentenceEncoder.load(whole).fingerprint
     assert read_retriever_card(halved) == read_retriever_card(whole)
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_training(
-    tiny_bert: Path, mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("judged", "kept"), [([0.5, 0.9, 0.6, 0.7, 0.95], 1), ([0.9, 0.5, 0.6, 0.7], 0)])
+def test_the_best_weights_are_kept_and_patience_ends_training(
+    judged: list[float],
+    kept: int,
+    tiny_bert: Path,
+    mined: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Guards early stopping: of the evaluations .5 .9 .6 .7 .95 the second is kept, for patience ends at the fourth."""
-    values = iter([0.5, 0.9, 0.6, 0.7, 0.95])
+    """Guards early stopping: of .5 .9 .6 .7 .95 the second is kept, and the untrained weights where all are worse."""
+    values = iter(judged)
     fingerprints: list[str] = []
 
     def evaluator(self: TrainingMaterial, model: Any, *_: object) -> Callable[[], float]:
@@ -234,10 +244,22 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(
         return evaluate
 
     monkeypatch.setattr(TrainingMaterial, "evaluator", evaluator)
-    config = RetrieverTrainingConfig(epochs=5, batch_size=8, learning_rate=1e-3, patience=2)
+    config = RetrieverTrainingConfig(epochs=5, batch_size=8, learning_rate=1e-3, evaluations=1, patience=2)
     out = train_retriever(mined, POOL, base_encoder=tiny_bert, config=config, out=tmp_path / "retriever")
-    assert len(fingerprints) == 4
-    assert SentenceEncoder.load(out).fingerprint == fingerprints[1]
+    assert len(fingerprints) == kept + 3
+    assert SentenceEncoder.load(out).fingerprint == fingerprints[kept]
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=6), at_least=st.integers(1, 12))
+def test_points_of_evaluation(lengths: list[int], at_least: int) -> None:
+    """Guards points outside a training, an epoch whose end is missed, and a last step that is not evaluated."""
+    ends = [sum(lengths[: number + 1]) for number in range(len(lengths))]
+    points = evaluation_points(ends, at_least)
+    assert points == sorted(set(points))
+    assert points[0] >= 1
+    assert points[-1] == ends[-1]
+    assert set(ends) <= set(points)
+    assert len(points) >= min(at_least, ends[-1])
 
 
 @pytest.mark.parametrize(
@@ -259,14 +281,15 @@ def test_every_option_learns_and_serves(options: dict[str, Any], tiny_bert: Path
     card = read_retriever_card(out)
     assert card.metrics["mined_pair_accuracy_after"] > card.metrics["mined_pair_accuracy_before"]
     selector = RetrieverSelector.load(out, POOL)
-    votes = label_vote_accuracy(
+    votes = label_votes(
         selector.encoder,
         POOL,
         dev,
         query_encoder=selector.query_encoder,
         labelled=selector.labelled_demonstrations,
     )
-    assert votes == card.metrics["dev_label_vote_accuracy_after"]
+    assert votes.accuracy == card.metrics["dev_label_vote_accuracy_after"]
+    assert votes.share == card.metrics["dev_label_share_after"]
     assert (selector.query_encoder is not selector.encoder) == (config.encoders == 2)
 
 
@@ -372,7 +395,7 @@ def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
 
 def test_the_default_amount_of_training_does_not_depend_on_the_pool() -> None:
     """Guards the time of a training: few queries are passed over several times, many once, and a setting is kept."""
-    assert [RetrieverTrainingConfig().epochs_for(queries) for queries in (0, 100, 1000, 50_000)] == [1000, 10, 1, 1]
+    assert [RetrieverTrainingConfig().epochs_for(queries) for queries in (0, 100, 1000, 50_000)] == [2000, 20, 2, 1]
     assert RetrieverTrainingConfig(epochs=3).epochs_for(50_000) == 3
 
 
@@ -380,7 +403,7 @@ def test_the_label_vote_breaks_ties_for_the_nearest() -> None:
     """Guards a vote that depends on the order of labels."""
     pool = Pool(planted_examples(2))
     query = planted_examples(2, prefix="query")[1]
-    assert label_vote_accuracy(ToyEncoder(), pool, [query], voters=2) == 1.0
+    assert label_votes(ToyEncoder(), pool, [query], voters=2) == (1.0, 0.5)
 
 
 @pytest.mark.bundled

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from selector.adapters import sklearn as adapter
 from selector.adapters.sklearn import ICLClassifier
@@ -39,7 +39,10 @@ def small(**changes: Any) -> ICLClassifier:
     return ICLClassifier(**(settings | changes))
 
 
-@parametrize_with_checks([small()])
+# The names that `parametrize_with_checks` gives hold an address, so that processes would not collect the same tests.
+@pytest.mark.parametrize(
+    ("estimator", "check"), estimator_checks_generator(small()), ids=lambda part: getattr(part, "func", small).__name__
+)
 def test_scikit_learn_takes_it_for_an_estimator(estimator: Any, check: Any) -> None:
     """Guards the conventions of scikit-learn, by its own checks; none is expected to fail."""
     check(estimator)

@@ -33,7 +33,7 @@ def test_the_last_row_is_that_of_a_plain_eager_pass(lm: HuggingFaceLanguageModel
     """Guards the two passes (kept prefix, then one token) against one pass, and that scoring is as it was before."""
     model, tokenizer = tiny_llama
     text = "Review: the plot is warm\nSentiment:"
-    before = lm.logprobs([text], [" fresh"])
+    before = lm.logprobs([text], [" fresh"])[0].logprob
     reader = attention_reader(lm)
     read = reader.of_last_token(text)
     ids = tokenizer(text)["input_ids"]
@@ -43,7 +43,7 @@ def test_the_last_row_is_that_of_a_plain_eager_pass(lm: HuggingFaceLanguageModel
     assert read.weights.sum(axis=-1) == pytest.approx(1, abs=1e-5)
     assert np.triu(whole[0, 0], 1).max() == 0
     assert model.config._attn_implementation == "sdpa"
-    assert lm.logprobs([text], [" fresh"]) == before
+    assert lm.logprobs([text], [" fresh"])[0].logprob == pytest.approx(before, abs=1e-5)
 
 
 def test_windows_of_layers_are_filled_with_nothing() -> None:

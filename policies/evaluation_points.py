@@ -1,4 +1,4 @@
-"""What happens at the end of an epoch: evaluation, the best weights kept, early stopping, a checkpoint.
+"""What happens at points of a training: evaluation, the best weights kept, early stopping, a checkpoint.
 
 This module knows the trainer's callbacks and nothing of texts or losses.
 """
@@ -18,22 +18,24 @@ WHOLE_FILE = "whole"  # stands in a checkpoint that was written to its end
 BEST_FILE, HISTORY_FILE = "best.safetensors", "evaluations.json"
 
 
-class Epochs(TrainerCallback):  # type: ignore[misc]
-    """Counts steps, and acts after the last step of each epoch.
+class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
+    """Counts steps, and acts before the first step and after some others.
+
+    The model as it comes is evaluated too: where training makes it worse, it is what stays.
 
     Args:
         model: The model in training.
-        ends: The step after which each epoch ends.
+        points: The steps after which the model is evaluated and a checkpoint is written.
         folder: Where the best weights and the evaluations are kept.
         evaluate: Measures the model, higher is better; None for no evaluation.
-        patience: Epochs without a better evaluation until training stops.
+        patience: Evaluations without a better one until training stops.
         advance: Called with the steps done.
     """
 
     def __init__(
         self,
         model: torch.nn.Module,
-        ends: Sequence[int],
+        points: Sequence[int],
         *,
         folder: Path,
         evaluate: Callable[[], float] | None,
@@ -41,7 +43,7 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         advance: Callable[[int], None],
     ) -> None:
         self._model = model
-        self._ends = set(ends)
+        self._points = set(points)
         self._folder = folder
         self._evaluate = evaluate
         self._patience = patience
@@ -49,37 +51,41 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         self.evaluations: list[float] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Takes up what the checkpoint had: its steps and its evaluations."""
+        """Takes up what the checkpoint had, its steps and its evaluations; else evaluates the model as it came."""
         self._advance(state.global_step)
-        passed = sum(end <= state.global_step for end in self._ends)
+        passed = sum(point <= state.global_step for point in self._points)
         if passed and (self._folder / HISTORY_FILE).is_file():
             # A checkpoint may be older than the last evaluation, which is then made again.
-            self.evaluations = json.loads((self._folder / HISTORY_FILE).read_text(encoding="utf-8"))[:passed]
+            self.evaluations = json.loads((self._folder / HISTORY_FILE).read_text(encoding="utf-8"))[: passed + 1]
+        elif self._evaluate is not None:
+            self._judge(self._evaluate)
         self._stop_if_patience_ended(control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Counts one step; ends an epoch."""
+        """Counts one step; evaluates after some."""
         self._advance(1)
-        if state.global_step not in self._ends:
+        if state.global_step not in self._points:
             return
         control.should_save = True
-        if self._evaluate is None:
-            return
+        if self._evaluate is not None:
+            self._judge(self._evaluate)
+            self._stop_if_patience_ended(control)
+
+    def _judge(self, evaluate: Callable[[], float]) -> None:
         self._model.eval()
-        value = self._evaluate()
+        value = evaluate()
         self._model.train()
         if not self.evaluations or value > max(self.evaluations):
             self._write_best()
         self.evaluations.append(value)
         (self._folder / HISTORY_FILE).write_text(json.dumps(self.evaluations), encoding="utf-8")
-        self._stop_if_patience_ended(control)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Marks the checkpoint as whole."""
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE_FILE).touch()
 
     def restore_best(self) -> None:
-        """Puts the weights of the best epoch back; without evaluations the last ones stay."""
+        """Puts the best weights back; without evaluations the last ones stay."""
         if self.evaluations:
             self._model.load_state_dict(load_file(self._folder / BEST_FILE))
 
@@ -93,6 +99,20 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
         if self.evaluations:
             since_best = len(self.evaluations) - 1 - self.evaluations.index(max(self.evaluations))
             control.should_training_stop = since_best >= self._patience
+
+
+def evaluation_points(ends: Sequence[int], at_least: int) -> list[int]:
+    """Chooses the steps after which a training is evaluated.
+
+    Args:
+        ends: The step after which each epoch ends; the last is that of the training.
+        at_least: Points wanted; fewer where there are fewer steps.
+
+    Returns:
+        The end of every epoch, and as many evenly spaced steps as were wanted; ascending.
+    """
+    spaced = (round(ends[-1] * number / at_least) for number in range(1, at_least + 1))
+    return sorted({*ends, *spaced} - {0})
 
 
 def whole_checkpoint(folder: Path) -> Path | None:
