@@ -5,7 +5,7 @@
     python -m benchmarks.tables                the table of docs/results.md
 
 A recipe is judged by how often the labels of the 8 demonstrations that it retrieves for a dev query vote for the right
-one, and by how many of them are the right one: without a language model, and on queries that no table of results counts.
+one, and by how many of them are right: without a language model, and on queries that no table of results counts.
 """
 
 from __future__ import annotations

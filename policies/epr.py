@@ -51,9 +51,8 @@ def train_retriever(
     """Trains a retriever on mined candidates.
 
     Before training and at points of it dev judges: how many of the demonstrations retrieved for its queries bear the
-    right label (where targets are free text: how a tenth of the mined queries is ranked). The best weights are kept,
-    the untrained ones among them. Metrics go onto the card, before and after training: that share, the vote of those
-    labels, how often a positive is ranked above a negative, and how often either bears its query's label.
+    right label (for free text: how a tenth of the mined queries is ranked). The best weights are kept, maybe those
+    before. The card has metrics of both: that share, the vote of those labels, and how mined pairs are ranked.
 
     Args:
         mined: A folder of `mine`, a file of it, or several of them, as iterated mining makes; unfinished ones will do.

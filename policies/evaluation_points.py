@@ -6,6 +6,7 @@ This module knows the trainer's callbacks and nothing of texts or losses.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 WHOLE_FILE = "whole"  # stands in a checkpoint that was written to its end
+KEPT = 2  # checkpoints; the newest may be cut short
 BEST_FILE, HISTORY_FILE = "best.safetensors", "evaluations.json"
 
 
@@ -81,8 +83,10 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
         (self._folder / HISTORY_FILE).write_text(json.dumps(self.evaluations), encoding="utf-8")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Marks the checkpoint as whole."""
+        """Marks the checkpoint as whole, and deletes all but the last two."""
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE_FILE).touch()
+        for passed in sorted(Path(args.output_dir).glob("checkpoint-*"), key=_step)[:-KEPT]:
+            shutil.rmtree(passed)
 
     def restore_best(self) -> None:
         """Puts the best weights back; without evaluations the last ones stay."""
@@ -125,4 +129,8 @@ def whole_checkpoint(folder: Path) -> Path | None:
         The newest checkpoint that was written to its end, or None.
     """
     whole = [marker.parent for marker in (folder / "trainer").glob(f"checkpoint-*/{WHOLE_FILE}")]
-    return max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
+    return max(whole, key=_step, default=None)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])

@@ -109,8 +109,9 @@ def fine_tune(
         trainer.remove_callback(PrinterCallback)
         checkpoint = whole_checkpoint(folder)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finite = all(bool(torch.isfinite(weights).all()) for weights in model.parameters())
     stages.restore_best()
-    if not all(bool(torch.isfinite(weights).all()) for weights in model.parameters()):
+    if not finite:
         raise ShotsmithError(
             f"training diverged at learning rate {config.learning_rate}",
             expected="finite weights",
@@ -140,7 +141,6 @@ def _arguments(lengths: Sequence[int], config: FineTuningConfig, folder: Path) -
         seed=config.seed,
         logging_steps=max(1, len(lengths) // LOGGED_POINTS),
         save_strategy="no",  # `EvaluationPoints` asks for checkpoints
-        save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),

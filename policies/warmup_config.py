@@ -84,5 +84,5 @@ class WarmUpConfig:
         """
         rising = int(self.rise * self.steps)
         if step < rising:
-            return self.peak * (step + 1) / (rising + 1)
-        return self.peak * (self.steps - step) / max(1, self.steps - rising)
+            return self.peak * ((step + 1) / (rising + 1))
+        return self.peak * ((self.steps - step) / max(1, self.steps - rising))

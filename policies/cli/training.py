@@ -65,6 +65,15 @@ def mine(
     typer.echo(folder)
 
 
+EpochsOption = Annotated[
+    int | None, typer.Option(min=1, help=f"Passes over the training queries, at most; else about {ROWS:,} rows.")
+]
+PatienceOption = Annotated[
+    int, typer.Option(min=1, help="Evaluations without a better result on dev until training ends.")
+]
+BatchSizeOption = Annotated[int, typer.Option(min=2, help="Rows in a batch; its other rows are negatives.")]
+
+
 @app.command("train-retriever")
 def train_retriever(
     task: TaskOption,
@@ -72,16 +81,10 @@ def train_retriever(
         list[Path], typer.Option("--mined", help="A folder of `shotsmith mine`; several times for several rounds.")
     ],
     out: OutOption,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help=f"Passes over the training queries, at most; else about {ROWS:,} rows.")
-    ] = TRAINING.epochs,
+    epochs: EpochsOption = TRAINING.epochs,
     evaluations: Annotated[int, typer.Option(min=1, help="How often dev judges, at least.")] = TRAINING.evaluations,
-    patience: Annotated[
-        int, typer.Option(min=1, help="Evaluations without a better result on dev until training ends.")
-    ] = TRAINING.patience,
-    batch_size: Annotated[
-        int, typer.Option(min=2, help="Rows in a batch; its other rows are negatives.")
-    ] = TRAINING.batch_size,
+    patience: PatienceOption = TRAINING.patience,
+    batch_size: BatchSizeOption = TRAINING.batch_size,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")] = TRAINING.learning_rate,
     rule: Annotated[
         str, typer.Option(help="Which candidates are good: top-bottom, threshold or all.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,43 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert again.result["answers"]["majority"] == ["fresh"] * 3 + ["rotten"] * 2
     assert again.result["gold"] == [query.label for query in task.test[:5]]
     assert again.result["uids"] == [query.uid for query in task.test[:5]]
-    monkeypatch.setattr(epr_study, "mine_candidates", lambda *_, **__: pytest.fail("mined again"))
-    again.result["cost"]["mining"] = {}
     monkeypatch.setattr(Study, "_train", lambda *_: None)
     monkeypatch.setattr(Study, "_answer", lambda self, name, _: done.append(name))
+    monkeypatch.setattr(epr_study, "mine_candidates", lambda workspace, out, **_: out.mkdir(parents=True))
     again.run()
     assert done == ["majority", "2 more", *epr_study.REFERENCES, "epr", "nearest", "bm25", "random"]
+    monkeypatch.setattr(epr_study, "mine_candidates", lambda *_, **__: pytest.fail("mined again"))
+    Study("rotten-tomatoes", 0, limit=5, **places).run()
+
+
+def test_what_was_made_otherwise_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards figures of one recipe under the name of another, and a fresh clone that has results but no folders."""
+    task = Task.load("rotten-tomatoes")
+    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    study = Study("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out")
+    folder, spent = tmp_path / "folder", {"seconds": 9.0, "tokens": 1, "tokens_computed": 1}
+    folder.mkdir()
+    study.result["cost"]["mining"] = dict(spent)
+    study._finish("mining", {"candidates": 8})
+    assert study._is_done("mining", folder, {"candidates": 8})
+    folder.rmdir()
+    assert not study._is_done("mining", folder, {"candidates": 8})
+    assert "mining" not in study.result["cost"]
+    folder.mkdir()
+    study._finish("mining", {"candidates": 8})
+    assert not study._is_done("mining", folder, {"candidates": 9})
+
+
+def test_what_an_interrupted_stage_has_spent_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards a cost that is that of the last process alone."""
+    task = Task.load("rotten-tomatoes")
+    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    study = Study("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt), study._spending("mining"):
+        raise KeyboardInterrupt
+    kept = json.loads(study.path.read_text())
+    assert "mining" in kept["cost"]
+    assert "mining" not in kept["config"]
 
 
 def test_the_documentation_shows_the_result_files() -> None:

@@ -41,7 +41,9 @@ def small(**changes: Any) -> ICLClassifier:
 
 # The names that `parametrize_with_checks` gives hold an address, so that processes would not collect the same tests.
 @pytest.mark.parametrize(
-    ("estimator", "check"), estimator_checks_generator(small()), ids=lambda part: getattr(part, "func", small).__name__
+    ("estimator", "check"),
+    list(estimator_checks_generator(small())),
+    ids=lambda part: getattr(part, "func", small).__name__,
 )
 def test_scikit_learn_takes_it_for_an_estimator(estimator: Any, check: Any) -> None:
     """Guards the conventions of scikit-learn, by its own checks; none is expected to fail."""

@@ -22,6 +22,9 @@ from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
 from selector.testing import check_language_model, planted_examples
 
+# Two workers that load torch and transformers take a minute on two cores; `make test-slow` runs what needs them.
+on_a_cluster = pytest.mark.slow
+
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
 
@@ -73,6 +76,7 @@ def work(size: int) -> tuple[list[str], list[str]]:
     return [f"Review: {text}\nSentiment:" for text in texts for _ in range(2)], [" good", " bad"] * size
 
 
+@on_a_cluster
 def test_a_cluster_gives_what_the_local_engine_gives(pair: tuple[RayLanguageModel, LanguageModel]) -> None:
     """Guards order, fingerprint and accounting: the cluster is the same model, elsewhere."""
     remote, local = pair
@@ -87,11 +91,13 @@ def test_a_cluster_gives_what_the_local_engine_gives(pair: tuple[RayLanguageMode
     assert remote.generate(prompts[:4], **options) == local.generate(prompts[:4], **options)
 
 
+@on_a_cluster
 def test_laws_of_every_language_model(pair: tuple[RayLanguageModel, LanguageModel]) -> None:
     """Guards the laws of `selector.testing` where a model is elsewhere."""
     assert check_language_model(pair[0], tolerance=1e-4, completions=(" dull", " warm", " and", " and dull")) == {}
 
 
+@on_a_cluster
 def test_the_progress_of_a_long_call_is_shown(pair: tuple[RayLanguageModel, LanguageModel]) -> None:
     """Guards users against minutes of silence; a call of one shard needs no bar."""
     SHOWN.bars.clear()
@@ -101,6 +107,7 @@ def test_the_progress_of_a_long_call_is_shown(pair: tuple[RayLanguageModel, Lang
     assert SHOWN.bars == [["scoring on the cluster", 300, 300]]
 
 
+@on_a_cluster
 def test_an_error_takes_what_waits_along(
     pair: tuple[RayLanguageModel, LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +125,7 @@ def test_an_error_takes_what_waits_along(
     assert [score.logprob for score in found] == pytest.approx([score.logprob for score in wanted], abs=1e-4)
 
 
+@on_a_cluster
 @pytest.mark.parametrize("name", ["ObjectLostError", "WorkerCrashedError"])
 def test_a_lost_result_is_computed_again(
     pair: tuple[RayLanguageModel, LanguageModel], name: str, monkeypatch: pytest.MonkeyPatch
@@ -143,6 +151,7 @@ def test_a_lost_result_is_computed_again(
         remote.logprobs(prompts, completions)
 
 
+@on_a_cluster
 def test_a_dead_worker_is_replaced_and_its_work_done_again(
     pair: tuple[RayLanguageModel, LanguageModel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -167,6 +176,7 @@ def test_a_dead_worker_is_replaced_and_its_work_done_again(
     assert "died and is replaced" in caplog.text
 
 
+@on_a_cluster
 def test_a_cluster_without_room_is_not_waited_for_forever(
     pair: tuple[RayLanguageModel, LanguageModel], saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +187,7 @@ def test_a_cluster_without_room_is_not_waited_for_forever(
         load_language_model(LanguageModelConfig(model=str(saved), engine="ray", ray_workers=1, device="cpu"))
 
 
+@on_a_cluster
 def test_workers_that_die_again_and_again_end_the_call(
     pair: tuple[RayLanguageModel, LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +199,7 @@ def test_workers_that_die_again_and_again_end_the_call(
         remote.logprobs(*work(10))
 
 
+@on_a_cluster
 def test_a_worker_names_its_error(pair: tuple[RayLanguageModel, LanguageModel], tmp_path: Path) -> None:
     """Guards users against a remote traceback for a misspelt model."""
     pair[0].close()  # its cores are needed
@@ -217,6 +229,7 @@ def test_workers_fit_on_the_nodes(nodes: list[int], wanted: int, count: int, cor
     assert sum(node // cores for node in nodes or [1]) >= count
 
 
+@on_a_cluster
 def test_more_workers_than_cores_are_refused(started: None, saved: Path) -> None:
     """Guards against waiting forever for room that will never be there."""
     with pytest.raises(ClusterError, match="99 workers"):
