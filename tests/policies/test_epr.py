@@ -385,13 +385,6 @@ def test_the_default_amount_of_training_does_not_depend_on_the_pool() -> None:
     assert RetrieverTrainingConfig(epochs=3).epochs_for(50_000) == 3
 
 
-def test_the_label_vote_breaks_ties_for_the_nearest() -> None:
-    """Guards a vote that depends on the order of labels."""
-    pool = Pool(planted_examples(2))
-    query = planted_examples(2, prefix="query")[1]
-    assert label_votes(ToyEncoder(), pool, [query], voters=2) == (1.0, 0.5)
-
-
 @pytest.mark.bundled
 def test_the_bundled_encoder_can_be_tuned_and_served(mined: Path, tmp_path: Path) -> None:
     """Guards the real layout: the bundled name, its Normalize module, a shorter window, reloading."""
