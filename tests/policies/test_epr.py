@@ -30,7 +30,7 @@ from selector.inference.engine import InferenceEngine
 from selector.retrieval.encoder import SentenceEncoder, weights_fingerprint
 from selector.strategies.random import RandomSelector
 from selector.strategies.retriever import RetrieverSelector, read_retriever_card
-from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
+from selector.testing import ToyLanguageModel, planted_examples, planted_pool, planted_template
 
 QUICK = RetrieverTrainingConfig(epochs=1, batch_size=8, learning_rate=1e-3)
 POOL = planted_pool(40)
