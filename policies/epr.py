@@ -83,7 +83,7 @@ def train_retriever(
     header, lines = read_lines(_places(mined), pool)
     model = load_base(base_encoder, longest=config.max_seq_length, encoders=config.encoders)
     material = gather(lines, model, pool, dev=dev, labels=closed, config=config)
-    scratch = _scratch(out, pool, lines, weights_fingerprint(model), config)
+    scratch = _scratch(out, pool, lines, dev=dev, weights=weights_fingerprint(model), config=config)
     metrics = material.counted(pool) | material.measured(model, pool, config, suffix="before")
     with writing(out):
         try:
@@ -116,7 +116,7 @@ def _card(
         metrics=metrics,
         demonstration_form="labelled" if config.labelled_demonstrations else "input",
         task=names[0],
-        lm=names[1],
+        lm=names[1] if header else "",
         training_lm_tokens=_mining_tokens(_places(mined)),
     )
 
@@ -154,10 +154,21 @@ def _prepare(out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _scratch(out: Path, pool: Pool, lines: Sequence[MinedQuery], weights: str, config: RetrieverTrainingConfig) -> Path:
+def _scratch(
+    out: Path,
+    pool: Pool,
+    lines: Sequence[MinedQuery],
+    *,
+    dev: Sequence[Example],
+    weights: str,
+    config: RetrieverTrainingConfig,
+) -> Path:
     """The folder of the training: the one that an interrupted call with the same arguments has left, or a new one."""
     content = hashlib.sha256("".join(line.line() for line in lines).encode()).hexdigest()
-    settings = json.dumps({"pool": pool.fingerprint, "lines": content, "base": weights, "config": asdict(config)})
+    judges = hashlib.sha256(repr([(one.uid, dict(one.fields), one.label) for one in dev]).encode()).hexdigest()
+    settings = json.dumps(
+        {"pool": pool.fingerprint, "lines": content, "dev": judges, "base": weights, "config": asdict(config)}
+    )
     folder = out.parent / f".{out.name}-training"
     with writing(folder):
         marker = folder / "settings.json"

@@ -6,7 +6,7 @@ This module knows no trainer; it measures an encoder as it stands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,12 +39,15 @@ class TrainingMaterial:
         unscored: Queries whose scores are labels.
         held_out: Scored queries kept from training.
         dev: Labelled examples for the label vote.
+        views: The encoders that have been measured, by the fingerprint of their weights: what they have embedded is
+            not embedded again when the same weights are measured once more.
     """
 
     scored: list[TrainingQuery]
     unscored: list[TrainingQuery]
     held_out: list[TrainingQuery]
     dev: list[Example]
+    views: dict[str, SentenceEncoder] = field(default_factory=dict)
 
     def counted(self, pool: Pool) -> dict[str, float]:
         """How much there is, and how far the language model's scores and the labels agree."""
@@ -67,7 +70,7 @@ class TrainingMaterial:
         labelled = config.labelled_demonstrations
 
         def evaluate() -> float:
-            encoder = encoder_of(model)
+            encoder = self._view(model)
             queries = encoder.for_queries()
             if self.dev:
                 return label_votes(encoder, pool, self.dev, query_encoder=queries, labelled=labelled).share
@@ -79,7 +82,7 @@ class TrainingMaterial:
         self, model: SentenceTransformer, pool: Pool, config: RetrieverTrainingConfig, *, suffix: str
     ) -> dict[str, float]:
         """What is measured before and after training, by name; higher is better."""
-        encoder = encoder_of(model)
+        encoder = self._view(model)
         queries, labelled = encoder.for_queries(), config.labelled_demonstrations
         parts = {"mined_pair_accuracy": self.scored, "held_out_pair_accuracy": self.held_out}
         metrics = {
@@ -92,6 +95,10 @@ class TrainingMaterial:
             metrics[f"dev_label_vote_accuracy_{suffix}"] = votes.accuracy
             metrics[f"dev_label_share_{suffix}"] = votes.share
         return metrics
+
+    def _view(self, model: SentenceTransformer) -> SentenceEncoder:
+        view = encoder_of(model)
+        return self.views.setdefault(view.fingerprint, view)
 
 
 def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader | None, list[MinedQuery]]:
