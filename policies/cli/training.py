@@ -138,11 +138,14 @@ def train_retriever(
 def index(
     task: TaskOption,
     retriever: Annotated[Path, typer.Option("--retriever", help="A folder of train-retriever.")],
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Embed all again: where the index there is damaged.")
+    ] = False,
 ) -> None:
-    """Embed the pool once and keep the index in the retriever's folder."""
+    """Embed the pool once and keep the index in the retriever's folder; it follows a pool that has changed."""
     from selector.strategies.retriever import RetrieverSelector
 
-    selector = RetrieverSelector.load(retriever, Workspace.open(task).task.pool)
+    selector = RetrieverSelector.load(retriever, Workspace.open(task).task.pool, use_index=not rebuild)
     selector.save_index(retriever)
     typer.echo(f"{retriever}: {len(selector.index):,} demonstrations, {selector.index.kind} index")
 

@@ -111,6 +111,20 @@ class VectorIndex:
         order = np.lexsort((numbers, -scores), axis=1)
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(numbers, order, axis=1)
 
+    def rows_of(self, numbers: Numbers) -> Rows:
+        """Gives rows by their number.
+
+        Args:
+            numbers: (N,) numbers.
+
+        Returns:
+            (N, D) the rows.
+        """
+        if self.kind == "ivf":
+            self._index.make_direct_map()
+        rows: Rows = self._index.reconstruct_batch(np.ascontiguousarray(numbers, dtype=np.int64))
+        return rows
+
     def save(self, folder: Path) -> None:
         """Writes the index.
 
@@ -179,9 +193,7 @@ class VectorIndex:
     def _searched_through(self, queries: Rows, k: int) -> tuple[Rows, Numbers]:
         """Exact search over all that is left."""
         left = np.setdiff1d(np.arange(self._index.ntotal, dtype=np.int64), np.array(sorted(self._removed), np.int64))
-        if self.kind == "ivf":
-            self._index.make_direct_map()
-        products = queries @ self._index.reconstruct_batch(left).T
+        products = queries @ self.rows_of(left).T
         best = np.argsort(-products, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(products, best, axis=1), left[best]
 

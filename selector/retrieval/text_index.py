@@ -95,6 +95,19 @@ class TextIndex:
         order = np.lexsort((positions, -scores), axis=1)
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(positions, order, axis=1)
 
+    def rows_of(self, positions: Sequence[int]) -> Rows:
+        """Gives the embeddings of texts.
+
+        Args:
+            positions: N positions in the list of texts.
+
+        Returns:
+            (N, D) the embeddings.
+        """
+        rows = np.full(len(self), GONE, dtype=np.int64)
+        rows[self._positions[self._positions != GONE]] = np.flatnonzero(self._positions != GONE)
+        return self._vectors.rows_of(rows[list(positions)])
+
     def save(self, folder: Path) -> None:
         """Writes the index: rows, digests of the texts, and the encoder's fingerprint; no text.
 

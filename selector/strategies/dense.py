@@ -46,6 +46,17 @@ class NearestSelector:
         """(P, D) embeddings of the pool."""
         return self.encoder.encode(self.texts)
 
+    def rows_of(self, positions: Sequence[int]) -> Rows:
+        """Gives embeddings of members of the pool, out of the index where one was given.
+
+        Args:
+            positions: N positions.
+
+        Returns:
+            (N, D) embeddings.
+        """
+        return self.rows[list(positions)] if self._given_index is None else self.index.rows_of(positions)
+
     @property
     def texts(self) -> list[str]:
         """The P texts that are embedded."""

@@ -127,7 +127,7 @@ class DPPSelector:
 
     def _pick(self, query: Query, near: Selection, k: int) -> Selection:
         nearest_first, relevance = near.indices[::-1], near.scores[::-1]
-        rows = self._nearest.rows[list(nearest_first)].astype(np.float64)
+        rows = self._nearest.rows_of(nearest_first).astype(np.float64)
         kernel = ceil_kernel(np.array(relevance), rows @ rows.T, trade_off=self._trade_off)
         picked = sorted(self._chosen(query, kernel, k), reverse=True)
         return Selection(tuple(nearest_first[at] for at in picked), tuple(relevance[at] for at in picked))

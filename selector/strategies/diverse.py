@@ -69,7 +69,7 @@ class MMRSelector:
 
     def _pick(self, query: Query, near: Selection, k: int) -> Selection:
         nearest_first = list(near.indices[::-1])
-        rows = self._nearest.rows[nearest_first]
+        rows = self._nearest.rows_of(nearest_first)
         relevance = rows @ self._nearest.query_encoder.encode([input_text(query)])[0]
         picked = maximal_marginal_relevance(relevance, rows @ rows.T, k, trade_off=self._trade_off)[::-1]
         return Selection(tuple(nearest_first[at] for at, _ in picked), tuple(gain for _, gain in picked))

@@ -106,12 +106,13 @@ class RetrieverSelector(NearestSelector):
     """
 
     @classmethod
-    def load(cls, folder: Path | str, pool: Pool) -> RetrieverSelector:
+    def load(cls, folder: Path | str, pool: Pool, *, use_index: bool = True) -> RetrieverSelector:
         """Loads a retriever, and its index where `save_index` has written one.
 
         Args:
             folder: A folder written by `policies.epr.train_retriever`.
             pool: The pool to choose from; the index follows it without embedding again what it holds.
+            use_index: Whether to read an index that is there; else the pool is embedded when it is first needed.
 
         Returns:
             The selector; its `encoder` is the trained one.
@@ -125,7 +126,7 @@ class RetrieverSelector(NearestSelector):
         labelled = read_retriever_card(folder).demonstration_form == "labelled"
         encoder = SentenceEncoder.load(folder)
         loaded = cls(pool, encoder, labelled_demonstrations=labelled, query_encoder=encoder.for_queries())
-        if (folder / INDEX_FOLDER).is_dir():
+        if use_index and (folder / INDEX_FOLDER).is_dir():
             loaded._given_index = TextIndex.load(folder / INDEX_FOLDER, encoder, loaded.texts)
         return loaded
 

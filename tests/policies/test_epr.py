@@ -25,9 +25,10 @@ from policies.retriever_config import RetrieverTrainingConfig
 from policies.retriever_material import TrainingMaterial
 from policies.retriever_metrics import label_votes
 from selector.data.pool import Pool
-from selector.errors import ArtifactError, DataFileError, DiskFullError, ModelLoadError, ShotsmithError, UsageError
+from selector.errors import ArtifactError, DataFileError, DiskFullError, ModelLoadError, ShotsmithError
 from selector.inference.engine import InferenceEngine
 from selector.retrieval.encoder import SentenceEncoder, weights_fingerprint
+from selector.strategies.determinantal import DPPSelector
 from selector.strategies.random import RandomSelector
 from selector.strategies.retriever import RetrieverSelector, read_retriever_card
 from selector.testing import ToyLanguageModel, planted_examples, planted_pool, planted_template
@@ -317,6 +318,15 @@ def test_a_saved_index_spares_embedding(trained: Path, tmp_path: Path, monkeypat
     monkeypatch.undo()
     fresh = RetrieverSelector(changed, first.encoder, labelled_demonstrations=True)
     assert [one.indices for one in chosen] == [one.indices for one in fresh.select(queries, 4)]
+    diverse = DPPSelector(fresh).select(queries, 3)
+    monkeypatch.setattr(SentenceEncoder, "encode", counting)
+    embedded.clear()
+    assert DPPSelector(RetrieverSelector.load(folder, changed)).select(queries, 3) == diverse
+    assert len(embedded) == 6, "the pool was embedded, which the index holds"
+    (folder / "index" / "index.json").unlink()
+    with pytest.raises(ArtifactError, match="Build it again"):
+        RetrieverSelector.load(folder, POOL)
+    assert RetrieverSelector.load(folder, POOL, use_index=False).select(queries, 4) == wanted
 
 
 def test_a_full_disk_is_named(tiny_bert: Path, mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,21 +378,6 @@ def test_a_missing_base_encoder_is_named(mined: Path, tmp_path: Path) -> None:
     """Guards against a traceback out of three libraries."""
     with pytest.raises(ModelLoadError, match="nowhere"):
         train_retriever(mined, POOL, base_encoder=tmp_path / "nowhere", config=QUICK, out=tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch_size": 1}, {"learning_rate": float("nan")}, {"warmup_ratio": 2.0}, {"scale": 0.0}]
-)
-def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
-    """Guards against settings that fail far from where they were made."""
-    with pytest.raises(UsageError):
-        RetrieverTrainingConfig(**wrong)  # type: ignore[arg-type]
-
-
-def test_the_default_amount_of_training_does_not_depend_on_the_pool() -> None:
-    """Guards the time of a training: few queries are passed over several times, many once, and a setting is kept."""
-    assert [RetrieverTrainingConfig().epochs_for(queries) for queries in (0, 100, 1000, 50_000)] == [2000, 20, 2, 1]
-    assert RetrieverTrainingConfig(epochs=3).epochs_for(50_000) == 3
 
 
 @pytest.mark.bundled

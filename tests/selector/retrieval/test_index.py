@@ -131,3 +131,14 @@ def test_an_index_is_bound_to_its_encoder(tmp_path: Path) -> None:
     (tmp_path / "texts.json").unlink()
     with pytest.raises(ArtifactError, match="Build it again"):
         TextIndex.load(tmp_path, ToyEncoder(), ["a", "b"])
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
+def test_rows_come_back_by_position(kind: str) -> None:
+    """Guards sets that are made diverse by the rows of other texts, once the list has changed."""
+    encoder = ToyEncoder()
+    before = [f"text {number}" for number in range(40)]
+    index = TextIndex(encoder, before, kind=kind)
+    after = [*before[:5:-1], "new one", "new two"]
+    index.update(after)
+    assert index.rows_of([0, 33, 35]) == pytest.approx(encoder.encode([after[0], after[33], after[35]]))
