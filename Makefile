@@ -12,7 +12,7 @@ WORKERS ?= 2
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench bench-search bench-peers llama-server constraints clean
+.PHONY: help install demo test test-slow lint bench bench-search bench-neighbours bench-peers llama-server constraints clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,7 +45,10 @@ bench: $(STAMP)  ## Measure the inference engine, and its peers where installed;
 bench-search: $(STAMP)  ## Measure how fast and how near the indexes search up to a million vectors; goes on where it stopped
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.search
 
-bench-peers: .venv-peers/.installed  ## Install what the engine is measured against, each in an environment of its own
+bench-neighbours: $(STAMP)  ## Measure how fast neighbours are found, next to LangChain and DSPy where installed
+	$(BIN)/python -m benchmarks.neighbours
+
+bench-peers: .venv-peers/.installed  ## Install what we are measured against, each in an environment of its own
 
 .venv-peers/.installed: $(wildcard benchmarks/peers/*.txt) constraints.txt
 	$(PYTHON) -m venv .venv-peers/lm-eval
@@ -53,6 +56,10 @@ bench-peers: .venv-peers/.installed  ## Install what the engine is measured agai
 	$(PYTHON) -m venv .venv-peers/openicl
 	.venv-peers/openicl/bin/python -m pip install -c constraints.txt -r benchmarks/peers/openicl.txt
 	.venv-peers/openicl/bin/python -m pip install --no-deps openicl==0.1.8
+	$(PYTHON) -m venv .venv-peers/langchain
+	.venv-peers/langchain/bin/python -m pip install -c constraints.txt -r benchmarks/peers/langchain.txt
+	$(PYTHON) -m venv .venv-peers/dspy
+	.venv-peers/dspy/bin/python -m pip install -c constraints.txt -r benchmarks/peers/dspy.txt
 	@touch $@
 
 llama-server: $(STAMP)  ## Compile llama.cpp's server (8 minutes on two cores) and test the server backend against it

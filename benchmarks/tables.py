@@ -31,6 +31,7 @@ POLICIES = HERE / "results" / "policy_speed.json"
 POLICY_STUDY = HERE / "results" / "policies"
 WARM_UP = HERE / "results" / "warmup.json"
 SCORING = HERE / "results" / "scoring.json"
+NEIGHBOURS = HERE / "results" / "neighbours.json"
 ASKING = ("random", "bm25", "nearest", "epr")
 LM_FREE = ("majority", "label-vote", "logreg", "epr: label vote")
 Study = dict[str, Any]
@@ -244,6 +245,30 @@ def search_table(search: Mapping[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def neighbour_lines(measured: Mapping[str, Any]) -> list[str]:
+    """Lays out how fast neighbours are found by different libraries.
+
+    Args:
+        measured: Of neighbours.json.
+
+    Returns:
+        Lines of Markdown.
+    """
+    lines = []
+    for part, what in (("search", "embeddings are looked up"), ("embedding", "queries are embedded")):
+        lines += [
+            f"| {what} | single: p50 ms | p99 ms | batch: ms a query | queries | other neighbours |",
+            "|---" * 6 + "|",
+            *(
+                f"| {name} | {own['p50_ms']:.2f} | {own['p99_ms']:.2f} | {own['batch_ms']:.2f} | {own['asked']} "
+                f"| {own['different']} |"
+                for name, own in measured[part].items()
+            ),
+            "",
+        ]
+    return lines
+
+
 def policy_lines(speed: Mapping[str, Any]) -> list[str]:
     """Lays out how long choosing and stepping take.
 
@@ -346,6 +371,8 @@ def page() -> str:
     sections = {"epr": study_lines(), "search": search_table(json.loads(SEARCH.read_text("utf-8")))}
     sections["policies"] = policy_lines(json.loads(POLICIES.read_text("utf-8")))
     sections["policy study"] = policy_study_lines(read_studies())
+    if NEIGHBOURS.is_file():
+        sections["neighbours"] = neighbour_lines(json.loads(NEIGHBOURS.read_text("utf-8")))
     if RECIPES.is_file():
         sections["recipes"] = recipe_table(json.loads(RECIPES.read_text("utf-8")))
     if PRESETS.is_file():
