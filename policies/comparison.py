@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from policies.compared import Prepared, Surroundings, display_name, prepare, reference
 from selector.data.task import Task
 from selector.errors import OwnChoicesError, UnknownNameError, UsageError
@@ -21,10 +23,12 @@ from selector.evaluation.references import REFERENCES
 from selector.evaluation.report import write_report
 from selector.evaluation.results import results_of, write_results, write_whole
 from selector.evaluation.runs import run_once
+from selector.evaluation.stability import StabilityReport, measure_stability
 from selector.evaluation.tables import markdown_tables
+from selector.ordering.permutations import PermutationConfig
 from selector.progress import SILENT, Progress
 from selector.strategies.dense import NearestSelector
-from selector.types import Example
+from selector.types import Example, Selection
 from selector.version import __version__
 from selector.workspace import Workspace
 
@@ -49,6 +53,8 @@ class ComparisonPlan:
             of its own bounds. "equal": as many as the training of the dearest trained method among `methods` asked
             for; where no training is known, as many as the dearest of the searches asks for within its own bounds.
         metrics: Further metrics that tables show, by name.
+        order_sets: How many random sets of demonstrations are tried in several orders on dev queries, for the report
+            to tell whether order matters; 0 spares the language model.
     """
 
     methods: tuple[str, ...]
@@ -62,6 +68,7 @@ class ComparisonPlan:
     search_limit: int | None = None
     budget: int | Literal["equal"] | None = None
     metrics: tuple[str, ...] = ()
+    order_sets: int = 0
 
     def __post_init__(self) -> None:
         if not self.methods:
@@ -69,6 +76,10 @@ class ComparisonPlan:
         if not self.numbers_of_shots or min(self.numbers_of_shots) < 0:
             raise UsageError(
                 f"the numbers of shots are {self.shots}", expected="at least one, 0 or more", remedy="Correct them."
+            )
+        if self.order_sets and max(self.numbers_of_shots) < 2:
+            raise UsageError(
+                "one demonstration has no order", expected="2 shots or more", remedy="Ask for no sets, or more shots."
             )
         if isinstance(self.budget, int) and self.budget < 1:
             raise UsageError(f"the budget is {self.budget}", expected="at least 1 token", remedy="Correct it.")
@@ -158,15 +169,29 @@ def compare_methods(
         "fingerprints": {"task": task.fingerprint, "language model": workspace.engine.lm.fingerprint},
     }
     markdown = markdown_tables(comparisons, context=context, metrics=plan.metrics)
+    stability = _stability(workspace, plan) if plan.order_sets else None
+    if stability is not None:
+        context["stability"] = asdict(stability) | {"verdict": stability.verdict}
     return ComparisonOutcome(
         comparisons=tuple(comparisons),
         results=results_of(comparisons, context=context),
         results_file=write_results(out, comparisons, context=context),
-        report=write_report(out / "report.html", comparisons, pool=task.pool, queries=queries, context=context),
+        report=write_report(
+            out / "report.html", comparisons, pool=task.pool, queries=queries, context=context, stability=stability
+        ),
         table=write_whole(out / "table.md", markdown),
         runs=cells.finished,
         reused=cells.reused,
     )
+
+
+def _stability(workspace: Workspace, plan: ComparisonPlan) -> StabilityReport:
+    """How much accuracy depends on order: random sets of the most shots, on dev queries, which no table counts."""
+    pool, rng = workspace.task.pool, np.random.default_rng(plan.seeds[0])
+    shots = min(max(plan.numbers_of_shots), len(pool))
+    sets = [Selection.of(*map(int, rng.choice(len(pool), shots, replace=False))) for _ in range(plan.order_sets)]
+    tried = PermutationConfig(permutations=plan.permutations, seed=plan.seeds[0])
+    return measure_stability(workspace.engine, workspace.task.dev[: plan.search_limit], sets, config=tried)
 
 
 def _baseline(plan: ComparisonPlan) -> str:

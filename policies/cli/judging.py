@@ -65,6 +65,14 @@ def compare(
     metrics: Annotated[
         str, typer.Option(help="Comma-separated metrics that get a column, such as macro-f1,ece or token-f1.")
     ] = "",
+    order_sets: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Random sets of demonstrations that are tried in up to 24 orders on dev queries; the report then "
+            "tells whether order matters for this language model and task.",
+        ),
+    ] = 0,
     resume: ResumeOption = True,
     engine: EngineOption = "",
     ray_address: RayAddressOption = "",
@@ -86,6 +94,7 @@ def compare(
         limit=limit,
         budget=_budget(budget),
         metrics=_names(metrics),
+        order_sets=order_sets,
     )
     command = " ".join(["shotsmith", *(Path(part).name if part.startswith("/") else part for part in sys.argv[1:])])
     outcome = compare_methods(workspace, out, plan=plan, command=command, resume=resume, progress=progress)

@@ -7,6 +7,7 @@ run unless it was asked for, and only safetensors weights are read. This module 
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 import tempfile
 from pathlib import Path
@@ -257,8 +258,17 @@ def _weights_fingerprint(source: str, model: Any) -> str:
     folder = Path(source)
     if folder.is_dir():
         files = sorted({file for pattern in DECIDING_FILES for file in folder.glob(pattern)})
-        return ":".join(f"{file.name}={_sha256(file)}" for file in files)
+        return ":".join(f"{file.name}={_content(file)}" for file in files)
     return f"{source}@{getattr(model.config, '_commit_hash', None)}"
+
+
+def _content(path: Path) -> str:
+    """The hash of a file; of config.json without the version of the library that wrote it, which decides nothing."""
+    if path.name != "config.json":
+        return _sha256(path)
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("transformers_version", None)
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

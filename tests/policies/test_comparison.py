@@ -236,3 +236,16 @@ def test_a_damaged_folder_is_found_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
         compare_methods(workspace, tmp_path / "out", plan=replace(PLAN, methods=("nearest", str(tmp_path / "bad"))))
     assert workspace.usage.calls == 0
+
+
+def test_the_report_tells_whether_order_matters(tmp_path: Path) -> None:
+    """Guards the stability report against standing in no file, and against being paid for unasked."""
+    plan = replace(PLAN, methods=("nearest",), shots=(1, 3), order_sets=2)
+    outcome = compare_methods(workspace_of(), tmp_path, plan=plan)
+    told = json.loads(outcome.results_file.read_text())["stability"]
+    assert [len(own["orders"]) for own in told["sets"]] == [6, 6]
+    assert told["queries"] == 4
+    assert told["verdict"] in outcome.report.read_text()
+    assert "stability" not in compare_methods(workspace_of(), tmp_path, plan=replace(plan, order_sets=0)).results
+    with pytest.raises(UsageError, match="no order"):
+        replace(plan, shots=1)

@@ -34,6 +34,15 @@ def test_the_fingerprint_follows_settings(folder: Path, name: str, setting: str,
     assert load_language_model(config).fingerprint != before
 
 
+def test_the_fingerprint_does_not_follow_who_wrote_the_settings(folder: Path) -> None:
+    """Guards artifacts and scores of one model that two versions of the library have saved on two machines."""
+    before = loading._weights_fingerprint(str(folder), None)
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert settings["transformers_version"]
+    (folder / "config.json").write_text(json.dumps({**settings, "transformers_version": "9.9"}, indent=7))
+    assert loading._weights_fingerprint(str(folder), None) == before
+
+
 def test_the_fingerprint_tells_two_files_apart_that_changed_places(folder: Path) -> None:
     """Guards against a name that knows contents only: which file holds them matters."""
     first, second = folder / "special_tokens_map.json", folder / "added_tokens.json"
