@@ -34,6 +34,21 @@ if TYPE_CHECKING:
 
 METHODS, LM_FREE = ("random", "bm25", "nearest"), ("label-vote", "logreg")
 UNLIMITED = 10_000  # characters of a line
+BudgetOption = Annotated[
+    str,
+    typer.Option(
+        help="Language-model tokens that each run of best-of-k, greedy or influence may ask for; equal: as many as "
+        "the dearest training among the methods asked for."
+    ),
+]
+OrderSetsOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Random sets of demonstrations that are tried in up to 24 orders on dev queries; the report then "
+        "tells whether order matters for this language model and task.",
+    ),
+]
 
 
 @app.command()
@@ -55,24 +70,11 @@ def compare(
     limit: LimitOption = None,
     orderer: Annotated[str, typer.Option(help="Orders what every method chose.")] = "given",
     baseline: Annotated[str, typer.Option(help="The method that the others are compared with.")] = "nearest",
-    budget: Annotated[
-        str,
-        typer.Option(
-            help="Language-model tokens that each run of best-of-k, greedy or influence may ask for; equal: as many as "
-            "the dearest training among the methods asked for."
-        ),
-    ] = "",
+    budget: BudgetOption = "",
     metrics: Annotated[
         str, typer.Option(help="Comma-separated metrics that get a column, such as macro-f1,ece or token-f1.")
     ] = "",
-    order_sets: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Random sets of demonstrations that are tried in up to 24 orders on dev queries; the report then "
-            "tells whether order matters for this language model and task.",
-        ),
-    ] = 0,
+    order_sets: OrderSetsOption = 0,
     resume: ResumeOption = True,
     engine: EngineOption = "",
     ray_address: RayAddressOption = "",
