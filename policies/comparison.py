@@ -157,17 +157,7 @@ def compare_methods(
         for shots in plan.numbers_of_shots:
             budgets[str(shots)] = budget = _budget(plan, prepared, around, queries, shots=shots, cells=cells)
             comparisons.append(_compared(plan, prepared, around, queries, shots=shots, budget=budget, cells=cells))
-    context = {
-        "task": task.name,
-        "lm": task.lm.model,
-        "scoring": task.lm.scoring,
-        "calibration": task.lm.calibration,
-        "command": command,
-        "seeds": list(plan.seeds),
-        "budget": None if plan.budget is None else {"asked": plan.budget, "lm_tokens": budgets},
-        "leaks": asdict(task.leaks),
-        "fingerprints": {"task": task.fingerprint, "language model": workspace.engine.lm.fingerprint},
-    }
+    context = _context(workspace, plan, command, budgets)
     markdown = markdown_tables(comparisons, context=context, metrics=plan.metrics)
     stability = _stability(workspace, plan) if plan.order_sets else None
     if stability is not None:
@@ -183,6 +173,23 @@ def compare_methods(
         runs=cells.finished,
         reused=cells.reused,
     )
+
+
+def _context(
+    workspace: Workspace, plan: ComparisonPlan, command: str, budgets: dict[str, int | None]
+) -> dict[str, Any]:
+    task = workspace.task
+    return {
+        "task": task.name,
+        "lm": task.lm.model,
+        "scoring": task.lm.scoring,
+        "calibration": task.lm.calibration,
+        "command": command,
+        "seeds": list(plan.seeds),
+        "budget": None if plan.budget is None else {"asked": plan.budget, "lm_tokens": budgets},
+        "leaks": asdict(task.leaks),
+        "fingerprints": {"task": task.fingerprint, "language model": workspace.engine.lm.fingerprint},
+    }
 
 
 def _stability(workspace: Workspace, plan: ComparisonPlan) -> StabilityReport:
