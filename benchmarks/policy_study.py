@@ -10,7 +10,9 @@ only to end its training early. It answers the test queries that the EPR study a
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -81,8 +83,17 @@ class PolicyStudy(Study):
             variant: One of `VARIANTS`.
         """
         folder = self.work / "policies" / variant.replace(", ", "-").replace(" ", "-")
-        self._once(f"training {variant}", lambda: self._learn(variant, folder))
-        artifact = folder / "artifact"
+        stage, artifact = f"training {variant}", folder / "artifact"
+        retriever = self._retriever.encoder.fingerprint  # another one proposes other candidates
+        settings = {"retriever": retriever, **asdict(training(variant, self.seed))}
+        finished = stage in self.result["config"] or artifact.is_dir()
+        if not self._is_done(stage, folder, settings):
+            self.result["answers"].pop(variant, None)
+            if finished:  # with other settings; what was interrupted goes on
+                shutil.rmtree(folder, ignore_errors=True)
+            with self._spending(stage):
+                self._learn(variant, folder)
+            self._finish(stage, settings)
         if not artifact.is_dir():
             export_policy(folder / "run", artifact)
         pool, engine = self.workspace.task.pool, self.workspace.engine

@@ -32,12 +32,13 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def train(first: tuple[str, ...], second: tuple[str, ...], *, out: Path, **_: object) -> None:
         done.append("trained")
         asked.extend([first, second])
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         (out / "metrics.jsonl").write_text('{"steps": 1}\n')
 
     monkeypatch.setattr(policy_study, "train_policy", train)
     monkeypatch.setattr(policy_study, "provenance_of_policy", lambda *_: None)
-    monkeypatch.setattr(PolicyStudy, "_retriever", None)
+    retriever = SimpleNamespace(encoder=SimpleNamespace(fingerprint="first"))
+    monkeypatch.setattr(PolicyStudy, "_retriever", retriever)
     monkeypatch.setattr(PolicyStudy, "_problem", lambda _, queries, config: tuple(query.uid for query in queries))
     monkeypatch.setattr(policy_study, "export_policy", lambda _, artifact: artifact.mkdir())
     monkeypatch.setattr(policy_study, "load_policy", lambda *_, **__: None)
@@ -54,3 +55,6 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     rewarded, chosen = asked
     assert len(rewarded) == 3 * len(task.dev) // 4
     assert not set(rewarded) & set(chosen)
+    retriever.encoder.fingerprint = "trained again"
+    PolicyStudy("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out").run_variant("rl")
+    assert done == ["trained", "answered"] * 2
