@@ -15,77 +15,24 @@ import numpy as np
 
 from benchmarks import scoring_study, warmup_study
 from benchmarks.epr_study import TASKS
+from benchmarks.outcomes import Study, correctness, queries_of, read_studies, shown
+from benchmarks.policy_tables import corpus_lines, policy_lines, policy_study_lines
 from benchmarks.presets import RESULT as PRESETS
 from benchmarks.presets import preset_table
 from benchmarks.prompt_study import prompt_lines, read_cells
 from benchmarks.search import COLUMNS
-from selector.evaluation.statistics import PairedDifference, Values, paired_bootstrap
-from selector.inference.free_text import exact_match
+from selector.evaluation.statistics import Values, paired_bootstrap
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "results.md"
-RESULTS = HERE / "results" / "epr"
 SEARCH = HERE / "results" / "search.json"
 RECIPES = HERE / "results" / "recipes.json"
 POLICIES = HERE / "results" / "policy_speed.json"
-POLICY_STUDY = HERE / "results" / "policies"
 WARM_UP = HERE / "results" / "warmup.json"
 SCORING = HERE / "results" / "scoring.json"
 NEIGHBOURS = HERE / "results" / "neighbours.json"
 ASKING = ("random", "bm25", "nearest", "epr")
 LM_FREE = ("majority", "label-vote", "logreg", "epr: label vote")
-Study = dict[str, Any]
-
-
-def read_studies(folder: Path = RESULTS) -> dict[str, list[Study]]:
-    """Reads the finished studies.
-
-    Args:
-        folder: Where `benchmarks.epr_study` has written them.
-
-    Returns:
-        Task to its studies, by seed, cut to the queries that every method has answered; those whose last method has
-        not answered yet are left out.
-    """
-    found: defaultdict[str, list[Study]] = defaultdict(list)
-    for file in sorted(folder.glob("*.json")):
-        study = json.loads(file.read_text(encoding="utf-8"))
-        answered = min(map(len, study["answers"].values()), default=0)
-        if "random" in study["answers"] and answered:
-            study["answers"] = {name: given[:answered] for name, given in study["answers"].items()}
-            found[study["task"]].append(study | {name: study[name][:answered] for name in ("gold", "uids")})
-    return dict(found)
-
-
-def correctness(studies: Sequence[Study], method: str) -> Values:
-    """Puts the outcomes of all seeds into one row.
-
-    Args:
-        studies: Of one task.
-        method: As it stands in the studies.
-
-    Returns:
-        (N,) of 0 and 1.
-    """
-    return np.array(
-        [
-            float(exact_match(answer, gold) if study["free_text"] else answer == gold)
-            for study in studies
-            for answer, gold in zip(study["answers"][method], study["gold"], strict=True)
-        ]
-    )
-
-
-def queries_of(studies: Sequence[Study]) -> list[str]:
-    """Names the query of every outcome: seeds draw their test queries from one file and share some.
-
-    Args:
-        studies: In the order of `correctness`.
-
-    Returns:
-        N names.
-    """
-    return [f"{study['task']} {uid}" for study in studies for uid in study["uids"]]
 
 
 def accuracy_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
@@ -181,18 +128,6 @@ def free_text_table(found: Mapping[str, Sequence[Study]]) -> list[str]:
     return [*lines, ""]
 
 
-def shown(difference: PairedDifference) -> str:
-    """Writes a difference in points.
-
-    Args:
-        difference: Of shares.
-
-    Returns:
-        Estimate and interval.
-    """
-    return f"{100 * difference.delta:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
-
-
 def recipe_table(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lays out what each change of the recipe gives.
 
@@ -269,38 +204,6 @@ def neighbour_lines(measured: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def policy_lines(speed: Mapping[str, Any]) -> list[str]:
-    """Lays out how long choosing and stepping take.
-
-    Args:
-        speed: Of policy_speed.json.
-
-    Returns:
-        Lines of Markdown.
-    """
-    choosing, stepping = speed["choosing"], speed["stepping"]
-    lines = ["| choosing 4 of 64 for one query | p50 ms | p99 ms |", "|---|---|---|"]
-    lines += [
-        f"| {name} | {choosing[name]['p50_ms']:.1f} | {choosing[name]['p99_ms']:.1f} |"
-        for name in ("encoder left out", "encoder alone", "encoder included")
-    ]
-    rates = choosing["queries_per_second"].items()
-    lines += ["", "| queries in a batch | queries/s, encoder included |", "|---|---|"]
-    lines += [f"| {batch} | {rate:.0f} |" for batch, rate in rates]
-    lines += [
-        "",
-        "| run | one at a time: steps/s | tokens/s | 16 copies: steps/s | tokens/s | ratio |",
-        "|---" * 6 + "|",
-    ]
-    for number, run in enumerate(stepping, 1):
-        cells = []
-        for way in ("one_at_a_time", "vectorised"):
-            seconds = run[f"{way}_seconds"]
-            cells += [f"{run['steps'] / seconds:.1f}", f"{run[f'{way}_tokens_computed'] / seconds:.0f}"]
-        lines.append(f"| {number} | {' | '.join(cells)} | {run['ratio']:.1f} |")
-    return [*lines, ""]
-
-
 def study_lines() -> list[str]:
     """Lays out the study.
 
@@ -318,49 +221,6 @@ def study_lines() -> list[str]:
     return lines
 
 
-def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = POLICY_STUDY) -> list[str]:
-    """Lays out what trained policies answer beside the retriever whose shortlist they choose from.
-
-    Args:
-        found: Task to the studies of retrievers.
-        folder: Where `benchmarks.policy_study` has written its results.
-
-    Returns:
-        Lines of Markdown: a row for each variant and task, and for each variant over all its queries.
-    """
-    retrievers = {(study["task"], study["seed"]): study for studies in found.values() for study in studies}
-    pairs: defaultdict[str, defaultdict[str, list[tuple[Study, Study]]]] = defaultdict(lambda: defaultdict(list))
-    for file in sorted(folder.glob("*.json")):
-        study = json.loads(file.read_text(encoding="utf-8"))
-        beside = retrievers.get((study["task"], study["seed"]))
-        for variant, answers in study["answers"].items() if beside is not None else ():
-            count = min(len(answers), len(beside["gold"]))
-            given = {name: own[:count] for name, own in beside["answers"].items()} | {variant: answers[:count]}
-            cut = {part: beside[part][:count] for part in ("gold", "uids")}
-            pairs[variant][study["task"]].append((study, {**beside, **cut, "answers": given}))
-    lines = [
-        "| variant | task | queries | rl | - epr | - epr: label vote | - nearest | - random | LM tokens | minutes |",
-        "|---" * 10 + "|",
-    ]
-    for variant, by_task in pairs.items():
-        cells = [(task, own) for task, own in by_task.items()]
-        everything = [pair for _, own in cells for pair in own]
-        lines += [_policy_row(variant, task, own) for task, own in [*cells, ("**all queries**", everything)]]
-    return [*lines, ""]
-
-
-def _policy_row(variant: str, task: str, pairs: Sequence[tuple[Study, Study]]) -> str:
-    studies = [beside for _, beside in pairs]
-    own = correctness(studies, variant)
-    rivals = ("epr", "epr: label vote", "nearest", "random")
-    asked = queries_of(studies)
-    differences = [shown(paired_bootstrap(own, correctness(studies, name), clusters=asked)) for name in rivals]
-    spent = [study["cost"][f"training {variant}"] for study, _ in pairs]
-    tokens, seconds = (float(np.mean([cost[what] for cost in spent])) for what in ("tokens", "seconds"))
-    cells = [variant, task, str(len(own)), f"{100 * own.mean():.1f}", *differences]
-    return f"| {' | '.join(cells)} | {tokens:,.0f} | {seconds / 60:.1f} |"
-
-
 def page() -> str:
     """Puts the tables into the page.
 
@@ -371,6 +231,7 @@ def page() -> str:
     sections = {"epr": study_lines(), "search": search_table(json.loads(SEARCH.read_text("utf-8")))}
     sections["policies"] = policy_lines(json.loads(POLICIES.read_text("utf-8")))
     sections["policy study"] = policy_study_lines(read_studies())
+    sections["corpus study"] = corpus_lines()
     if NEIGHBOURS.is_file():
         sections["neighbours"] = neighbour_lines(json.loads(NEIGHBOURS.read_text("utf-8")))
     if RECIPES.is_file():

@@ -74,6 +74,7 @@ class CorpusTrainingConfig:
         dropout: Share of inputs and hidden units dropped in training.
         reward: "accuracy", "probability", "logprob" or "margin".
         token_cost: What a thousand tokens of demonstrations take off a potential.
+        dense: Whether every step is rewarded, as published; else the last with all of it, at a fraction of the cost.
         max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
         token_budget: How many tokens its demonstrations may have together; None for no limit.
         may_stop: Whether the policy may choose fewer demonstrations.
@@ -99,6 +100,7 @@ class CorpusTrainingConfig:
     dropout: float = 0.25
     reward: str = "accuracy"
     token_cost: float = 0.0
+    dense: bool = True
     max_per_label: int | None = None
     token_budget: int | None = None
     may_stop: bool = False
@@ -129,6 +131,7 @@ class CorpusTrainingConfig:
             shots=self.shots,
             size=self.candidates,
             may_stop=self.may_stop,
+            dense=self.dense,
             max_per_label=self.max_per_label,
             token_budget=self.token_budget,
         )

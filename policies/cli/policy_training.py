@@ -50,6 +50,9 @@ TokenCostOption = Annotated[
 LabelLimitOption = Annotated[int | None, _count("The most demonstrations of one label in a prompt.")]
 TokenBudgetOption = Annotated[int | None, _count("The most tokens of demonstrations in a prompt.")]
 WarmStartOption = Annotated[str, typer.Option(help="Per query, what is imitated first: none, retriever or oracle.")]
+DenseOption = Annotated[
+    bool, typer.Option("--dense/--terminal", help="Reward every step, or the last with all of it, which costs less.")
+]
 PatienceOption = Annotated[int | None, _count("Per query: evaluations without a better one until training ends.")]
 FeaturesOption = Annotated[
     bool, typer.Option("--lm-features", help="Let the policy read the language model, in serving too.")
@@ -71,6 +74,7 @@ def train_policy(
     token_cost: TokenCostOption = 0.0,
     max_per_label: LabelLimitOption = None,
     token_budget: TokenBudgetOption = None,
+    dense: DenseOption = True,
     may_stop: StopOption = False,
     warm_start: WarmStartOption = "none",
     patience: PatienceOption = None,
@@ -95,7 +99,7 @@ def train_policy(
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     given: dict[str, Any] = {"shots": shots, "reward": reward or None, "may_stop": may_stop, "seed": seed}
     given |= {"token_cost": token_cost, "max_per_label": max_per_label, "token_budget": token_budget}
-    given |= {"lm_features": lm_features}
+    given |= {"lm_features": lm_features, "dense": dense}
     if env == "corpus":
         given |= {"candidates": candidates, "reward_queries": reward_queries, "steps": steps}
         given |= {"episodes": episodes, "online_episodes": online_episodes}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import epr_recipes, epr_study, policy_speed, tables
+from benchmarks import epr_recipes, epr_study, outcomes, policy_speed, policy_tables, tables
 from benchmarks.epr_study import Study
 from benchmarks.search import COLUMNS
 from envs.planted import planted_problem
@@ -23,7 +23,7 @@ def study(task: str, seed: int, right: dict[str, int], *, queries: int = 10) -> 
         stage: {"seconds": 60.0, "tokens": 100, "tokens_computed": 50}
         for stage in ("mining", "training epr", "answering epr")
     }
-    header = {"task": task, "seed": seed, "shots": 8, "free_text": False, "pool": 20}
+    header = {"task": task, "seed": seed, "shots": 8, "free_text": False, "pool": 20, "config": {"training epr": {}}}
     uids = [f"test-{seed}-{number}" for number in range(queries)]
     return {**header, "gold": gold, "uids": uids, "answers": answers, "cost": cost}
 
@@ -50,16 +50,17 @@ def test_an_unfinished_study_is_left_out(tmp_path: Path) -> None:
     """Guards a table over methods that have answered different queries."""
     whole = study("trec6", 0, RIGHT)
     half = study("trec6", 1, {name: count for name, count in RIGHT.items() if name != "random"})
-    for one in (whole, half):
+    stale = study("trec6", 2, RIGHT) | {"config": {"mining": {}}}  # trained with other settings, and not again yet
+    for one in (whole, half, stale):
         (tmp_path / f"{one['task']}-{one['seed']}.json").write_text(epr_study.json.dumps(one))
-    assert tables.read_studies(tmp_path) == {"trec6": [whole]}
+    assert outcomes.read_studies(tmp_path) == {"trec6": [whole]}
     longer = {name: [*given, "yes"] if name != "random" else given for name, given in whole["answers"].items()}
     (tmp_path / "trec6-0.json").write_text(
         epr_study.json.dumps(
             whole | {"answers": longer, "gold": [*whole["gold"], "no"], "uids": [*whole["uids"], "more"]}
         )
     )
-    assert tables.read_studies(tmp_path) == {"trec6": [whole]}
+    assert outcomes.read_studies(tmp_path) == {"trec6": [whole]}
 
 
 def test_the_search_table_says_what_was_left_out() -> None:
@@ -149,7 +150,9 @@ def test_speeds_are_laid_out_by_step_and_token() -> None:
     choosing = dict.fromkeys(("encoder left out", "encoder alone", "encoder included"), speed)
     run = {"steps": 100.0, "one_at_a_time_seconds": 20.0, "one_at_a_time_tokens_computed": 4000.0}
     run |= {"vectorised_seconds": 10.0, "vectorised_tokens_computed": 3000.0, "ratio": 2.0}
-    lines = tables.policy_lines({"choosing": {**choosing, "queries_per_second": {"8": 157.1}}, "stepping": [run]})
+    lines = policy_tables.policy_lines(
+        {"choosing": {**choosing, "queries_per_second": {"8": 157.1}}, "stepping": [run]}
+    )
     assert "| encoder alone | 4.0 | 6.0 |" in lines
     assert "| 8 | 157 |" in lines
     assert "| 1 | 5.0 | 200 | 10.0 | 300 | 2.0 |" in lines

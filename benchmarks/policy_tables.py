@@ -1,0 +1,149 @@
+"""Lays out the studies of policies, and how long choosing and stepping take, for docs/results.md."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.outcomes import HERE, Study, correctness, queries_of, shown
+from selector.evaluation.statistics import paired_bootstrap
+
+PER_QUERY = HERE / "results" / "policies"
+PER_CORPUS = HERE / "results" / "corpus"
+CORPUS_COLUMNS = ("random", "best-of-k", "rl", "- random", "- best-of-k", "new pool: random", "rl", "- random")
+
+
+def policy_lines(speed: Mapping[str, Any]) -> list[str]:
+    """Lays out how long choosing and stepping take.
+
+    Args:
+        speed: Of policy_speed.json.
+
+    Returns:
+        Lines of Markdown.
+    """
+    choosing, stepping = speed["choosing"], speed["stepping"]
+    lines = ["| choosing 4 of 64 for one query | p50 ms | p99 ms |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {choosing[name]['p50_ms']:.1f} | {choosing[name]['p99_ms']:.1f} |"
+        for name in ("encoder left out", "encoder alone", "encoder included")
+    ]
+    rates = choosing["queries_per_second"].items()
+    lines += ["", "| queries in a batch | queries/s, encoder included |", "|---|---|"]
+    lines += [f"| {batch} | {rate:.0f} |" for batch, rate in rates]
+    lines += [
+        "",
+        "| run | one at a time: steps/s | tokens/s | 16 copies: steps/s | tokens/s | ratio |",
+        "|---" * 6 + "|",
+    ]
+    for number, run in enumerate(stepping, 1):
+        cells = []
+        for way in ("one_at_a_time", "vectorised"):
+            seconds = run[f"{way}_seconds"]
+            cells += [f"{run['steps'] / seconds:.1f}", f"{run[f'{way}_tokens_computed'] / seconds:.0f}"]
+        lines.append(f"| {number} | {' | '.join(cells)} | {run['ratio']:.1f} |")
+    return [*lines, ""]
+
+
+def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = PER_QUERY) -> list[str]:
+    """Lays out what trained policies answer beside the retriever whose shortlist they choose from.
+
+    Args:
+        found: Task to the studies of retrievers.
+        folder: Where `benchmarks.policy_study` has written its results.
+
+    Returns:
+        Lines of Markdown: a row for each variant and task, and for each variant over all its queries.
+    """
+    retrievers = {(study["task"], study["seed"]): study for studies in found.values() for study in studies}
+    pairs: defaultdict[str, defaultdict[str, list[tuple[Study, Study]]]] = defaultdict(lambda: defaultdict(list))
+    for file in sorted(folder.glob("*.json")):
+        study = json.loads(file.read_text(encoding="utf-8"))
+        beside = retrievers.get((study["task"], study["seed"]))
+        for variant, answers in study["answers"].items() if beside is not None else ():
+            if f"training {variant}" not in study["config"]:  # over a retriever that has been trained again since
+                continue
+            count = min(len(answers), len(beside["gold"]))
+            given = {name: own[:count] for name, own in beside["answers"].items()} | {variant: answers[:count]}
+            cut = {part: beside[part][:count] for part in ("gold", "uids")}
+            pairs[variant][study["task"]].append((study, {**beside, **cut, "answers": given}))
+    lines = [
+        "| variant | task | queries | rl | - epr | - epr: label vote | - nearest | - random | LM tokens | minutes |",
+        "|---" * 10 + "|",
+    ]
+    for variant, by_task in pairs.items():
+        cells = [(task, own) for task, own in by_task.items()]
+        everything = [pair for _, own in cells for pair in own]
+        lines += [_policy_row(variant, task, own) for task, own in [*cells, ("**all queries**", everything)]]
+    return [*lines, ""]
+
+
+def _policy_row(variant: str, task: str, pairs: Sequence[tuple[Study, Study]]) -> str:
+    studies = [beside for _, beside in pairs]
+    own = correctness(studies, variant)
+    rivals = ("epr", "epr: label vote", "nearest", "random")
+    asked = queries_of(studies)
+    differences = [shown(paired_bootstrap(own, correctness(studies, name), clusters=asked)) for name in rivals]
+    spent = [study["cost"][f"training {variant}"] for study, _ in pairs]
+    tokens, seconds = (float(np.mean([cost[what] for cost in spent])) for what in ("tokens", "seconds"))
+    cells = [variant, task, str(len(own)), f"{100 * own.mean():.1f}", *differences]
+    return f"| {' | '.join(cells)} | {tokens:,.0f} | {seconds / 60:.1f} |"
+
+
+def corpus_lines(folder: Path = PER_CORPUS) -> list[str]:
+    """Lays out what learned prompts answer beside random ones, searched ones, and on a pool that is new to them.
+
+    Args:
+        folder: Where `benchmarks.corpus_study` has written its results.
+
+    Returns:
+        Lines of Markdown: a row for each variant and task, and for each variant over all its queries.
+    """
+    found: defaultdict[str, defaultdict[str, list[Study]]] = defaultdict(lambda: defaultdict(list))
+    for file in sorted(folder.glob("*.json")):
+        study = json.loads(file.read_text(encoding="utf-8"))
+        for variant in [stage.removeprefix("training ") for stage in study["config"]]:
+            if whole := _whole(study, variant):
+                found[variant][study["task"]].append(whole)
+    lines = [
+        f"| variant | task | seeds x queries | {' | '.join(CORPUS_COLUMNS)} | LM tokens | minutes |",
+        "|---" * 13 + "|",
+    ]
+    for variant, by_task in found.items():
+        everything = [study for studies in by_task.values() for study in studies]
+        rows = [*by_task.items(), ("**all queries**", everything)]
+        lines += [_corpus_row(variant, task, studies) for task, studies in rows]
+    return [*lines, ""]
+
+
+def _corpus_names(variant: str) -> tuple[str, ...]:
+    return ("random", f"best-of-k as dear as {variant}", variant, "random, new pool", f"{variant}, new pool")
+
+
+def _whole(study: Study, variant: str) -> Study | None:
+    """The study cut to the queries that all rows of a variant have answered; None where one has answered nothing."""
+    answers = {name: study["answers"].get(name, []) for name in _corpus_names(variant)}
+    count = min(map(len, answers.values()))
+    cut = {name: given[:count] for name, given in answers.items()}
+    return {**study, "answers": cut, **{part: study[part][:count] for part in ("gold", "uids")}} if count else None
+
+
+def _corpus_row(variant: str, task: str, studies: Sequence[Study]) -> str:
+    random, searched, own, new_random, new = (correctness(studies, name) for name in _corpus_names(variant))
+    asked = queries_of(studies)
+
+    def less(first: Any, second: Any) -> str:
+        return shown(paired_bootstrap(first, second, clusters=asked))
+
+    spent = [study["cost"][f"training {variant}"] for study in studies]
+    tokens, seconds = (float(np.mean([cost[what] for cost in spent])) for what in ("tokens", "seconds"))
+    known = [f"{100 * values.mean():.1f}" for values in (random, searched, own)]
+    there = [f"{100 * values.mean():.1f}" for values in (new_random, new)]
+    cells = [variant, task, f"{len(studies)} x {len(own) // len(studies)}", *known, less(own, random)]
+    cells += [less(own, searched), *there, less(new, new_random), f"{tokens:,.0f}", f"{seconds / 60:.1f}"]
+    return f"| {' | '.join(cells)} |"
