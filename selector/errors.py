@@ -177,6 +177,10 @@ class TaskFileError(UsageError):
     """A TASK.toml is missing, not TOML, or holds a key or value that is not understood."""
 
 
+class ConfigurationError(UsageError):
+    """A configuration file of the command line is not TOML, or holds a key or value that is not understood."""
+
+
 class PromptTooLongError(ShotsmithError):
     """The query alone, without any demonstration, does not fit into the context window.
 

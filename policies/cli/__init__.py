@@ -2,6 +2,7 @@
 
 from policies.cli import (
     answering,
+    configuration,
     explaining,
     judging,
     looking,
@@ -18,6 +19,7 @@ from policies.cli.app import app, main
 __all__ = [
     "answering",
     "app",
+    "configuration",
     "explaining",
     "judging",
     "looking",
