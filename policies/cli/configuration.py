@@ -143,6 +143,31 @@ def apply_configuration(context: typer.Context, data_dir: Path | None) -> Path |
     return folder
 
 
+def settings_used(context: typer.Context) -> list[str]:
+    """Writes what a command has taken from the configuration as it would stand on the command line.
+
+    Args:
+        context: That of the command.
+
+    Returns:
+        Arguments; with those that were typed, they make the whole command.
+    """
+    arguments: list[str] = []
+    for name, parameter in options_of(context.info_name or "").items():
+        source = context.get_parameter_source(parameter.name)
+        if source is None or source.name != "DEFAULT_MAP":
+            continue
+        value = context.params[parameter.name]
+        if value is False:
+            arguments += parameter.secondary_opts
+        elif value is True:
+            arguments.append(f"--{name}")
+        else:
+            values = value if isinstance(value, list | tuple) else [value]
+            arguments += [part for each in values for part in (f"--{name}", str(each))]
+    return arguments
+
+
 def _defaults(configuration: Configuration, command: str) -> dict[str, Any]:
     """The settings of a command by the names of its parameters, as they would stand on the command line."""
     options = options_of(command)

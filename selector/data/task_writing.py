@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -116,7 +116,7 @@ def write_task(proposed: ProposedTask, out: Path, *, force: bool = False) -> Tas
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         draft.write_text(toml_text(proposed.document), encoding="utf-8")
-        Task.load(draft)
+        task = Task.load(draft)
         draft.replace(out)
     except UnicodeEncodeError as error:
         raise DataFileError(
@@ -126,7 +126,7 @@ def write_task(proposed: ProposedTask, out: Path, *, force: bool = False) -> Tas
         ) from error
     finally:
         draft.unlink(missing_ok=True)
-    return Task.load(out)
+    return replace(task, name=out.stem)
 
 
 def toml_text(document: Mapping[str, Mapping[str, Any]]) -> str:

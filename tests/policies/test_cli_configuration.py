@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
-from policies.cli import app
-from policies.cli.configuration import command_names, options_of, read_configuration
+from policies.cli import app, configuration
+from policies.cli.configuration import command_names, options_of, read_configuration, settings_used
 from selector.errors import ConfigurationError
 from selector.testing import planted_examples
 
@@ -61,6 +63,37 @@ def test_a_required_option_may_come_from_the_file(folder: Path) -> None:
     assert "Missing option" in run("predict", "--method", "random").stderr
     (folder / "pyproject.toml").write_text('[tool.other]\nx = 1\n[tool.shotsmith]\ntask = "absent.toml"\n')
     assert "no task file 'absent.toml'" in run("predict", "--method", "random", "--text", "text=a").stderr
+
+
+def test_switches_and_lists_come_from_the_file_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards true, false and lists, and the record of a command whose options stand in a file."""
+    taken: list[tuple[bool, list[Path], list[str]]] = []
+
+    @app.command("probe")
+    def probe(
+        context: typer.Context,
+        mined: Annotated[list[Path], typer.Option("--mined", help="Some.")],
+        resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Some.")] = True,
+        quiet: Annotated[bool, typer.Option("--quiet", help="Some.")] = False,
+        seed: Annotated[int, typer.Option("--seed", help="Some.")] = 0,
+    ) -> None:
+        assert quiet
+        assert seed in (3, 7)
+        taken.append((resume, mined, settings_used(context)))
+
+    configuration._group.cache_clear()
+    try:
+        (folder / "shotsmith.toml").write_text('[probe]\nmined = ["a", "b"]\nresume = false\nquiet = true\nseed = 3\n')
+        assert run("probe").exit_code == 0
+        assert run("probe", "--resume", "--seed", "7").exit_code == 0
+    finally:
+        app.registered_commands.pop()
+        configuration._group.cache_clear()
+    lists = ["--mined", "a", "--mined", "b"]
+    assert taken == [
+        (False, [Path("a"), Path("b")], [*lists, "--no-resume", "--quiet", "--seed", "3"]),
+        (True, [Path("a"), Path("b")], [*lists, "--quiet"]),
+    ]
 
 
 def test_config_says_what_is_in_force_and_from_where(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
