@@ -105,9 +105,7 @@ def _check_label(label: str, columns: Sequence[Column]) -> None:
         raise LabelNotFoundError(f"there is no column {label!r}", columns=names, expected="one of them as the label")
     gaps = columns[names.index(label)].gaps
     if gaps:
-        raise LabelNotFoundError(
-            f"the column {label!r} is empty in {gaps:,} rows", columns=names, expected="a label in every row"
-        )
+        raise LabelNotFoundError(f"the column {label!r} {_gaps(gaps)}", columns=names, expected="a label in every row")
 
 
 def _choices(columns: Sequence[Column], label: str | None) -> tuple[tuple[str, ...], Column | None]:
@@ -162,8 +160,9 @@ def _label(columns: Sequence[Column], label: str | None, inputs: Sequence[str]) 
     if closed:
         fewest = min(closed, key=lambda one: len(one.counts))
         return fewest, f"it has the fewest values that come again: {_count(fewest)}"
+    gaps = [one for one in _by_name(columns) if one.gaps and one.name.lower() in LABEL_NAMES][:1]
     raise LabelNotFoundError(
-        "no column looks like a label",
+        "no column looks like a label" + "".join(f" ({one.name!r} {_gaps(one.gaps)})" for one in gaps),
         columns=[one.name for one in columns],
         expected=f"one of a usual name, such as label or answer, or at most {MOST_LABELS} short values that repeat",
     )
@@ -212,15 +211,19 @@ def _given_inputs(inputs: Sequence[str], others: Sequence[Column]) -> list[str]:
 
 def _unfit(column: Column) -> str:
     """Why a column cannot be an input; empty where it can."""
+    if column.gaps:
+        return _gaps(column.gaps)
     if column.name in RESERVED:
         return "has a name that templates keep for something else"
     if not column.name.isidentifier():
         return "has a name that no template can hold: rename it to one word"
     if column.lists:
         return "holds lists"
-    if column.gaps:
-        return f"is empty in {column.gaps:,} rows"
     return ""
+
+
+def _gaps(rows: int) -> str:
+    return f"has neither text, number nor list of them in {rows:,} rows"
 
 
 def _inputs(others: Sequence[Column], target: Column, kind: str) -> tuple[list[str], dict[str, str]]:

@@ -20,6 +20,7 @@ from selector.errors import (
     DataFileError,
     LabelNotFoundError,
     OneLabelError,
+    ShotsmithError,
     TooFewExamplesError,
     UsageError,
 )
@@ -131,6 +132,12 @@ def test_many_different_answers_are_written(tmp_path: Path) -> None:
     [
         ([{"text": f"only text {n}"} for n in range(20)], {}, LabelNotFoundError, "'text'"),
         (reviews(), {"label": "mood"}, LabelNotFoundError, "no column 'mood'"),
+        (
+            [{"text": f"t {n}", "label": "a" if n else ""} for n in range(20)],
+            {},
+            LabelNotFoundError,
+            "'label' has neither",
+        ),
         (reviews(mood=lambda n: "" if n else "glad"), {"label": "mood"}, LabelNotFoundError, "39 rows"),
         ([row | {"label": "same"} for row in reviews()], {}, OneLabelError, "'same'"),
         (reviews(), {"inputs": ["txt"]}, UsageError, "'txt'"),
@@ -230,6 +237,38 @@ def test_every_file_of_labelled_texts_becomes_a_task_that_loads(
     assert set(task.template.labels) == set(labels) == set(task.pool.labels)
     assert min(map(len, (task.dev, task.test, task.reward))) > 0
     assert len(set(task.template.verbalizers.values())) == len(labels)
+
+
+CELLS = st.one_of(
+    st.sampled_from(["a", "b", "", " ", "yes", "1", "2.5", "some words here"]),
+    st.sampled_from([0, 1, 2, 3.5, True, None, [], ["a", "b"], ["a", 1], [""], {"text": "a"}]),
+    st.text(max_size=6),
+    st.floats(),
+)
+NAMES = ["text", "label", "choices", "answer", "id", "rationale", "choice1", "choice2", "a b", "question", ""]
+
+
+@settings(max_examples=150)
+@given(data=st.data(), names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
+def test_any_file_becomes_a_task_or_an_error_with_a_name(
+    data: st.DataObject, names: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Guards against a traceback, or a task file that cannot be loaded, whatever a file holds."""
+    columns = {name: data.draw(st.lists(CELLS, min_size=1, max_size=3)) for name in names}
+    rows = [
+        {
+            name: f"{cells[0]} {n}" if data.draw(st.booleans()) else cells[n % len(cells)]
+            for name, cells in columns.items()
+        }
+        for n in range(data.draw(st.integers(1, 14)))
+    ]
+    folder = tmp_path_factory.mktemp("any")
+    try:
+        _, task = made(folder, rows)
+    except ShotsmithError:
+        assert not (folder / "TASK.toml").exists()
+    else:
+        assert task.template.prompt([task.pool[0]], task.test[0])
 
 
 @settings(max_examples=60)
