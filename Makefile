@@ -12,7 +12,8 @@ WORKERS ?= 2
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench bench-search bench-neighbours bench-peers llama-server constraints clean
+.PHONY: help install demo test test-slow lint docs package bench bench-search bench-neighbours bench-peers llama-server \
+	constraints clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +35,12 @@ lint: $(STAMP)  ## Check style, format, types, the layout rule and docstrings ag
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pydoclint --quiet $(PACKAGES)
+
+docs: $(STAMP)  ## Build the documentation into site/; a broken link or docstring is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+package: $(STAMP)  ## Build the source distribution and the wheel into dist/
+	$(BIN)/python -m build --no-isolation
 
 bench: $(STAMP)  ## Measure the inference engine, and its peers where installed; writes benchmarks/results/ and docs/engine.md
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.engine
@@ -75,7 +82,7 @@ constraints: $(STAMP)  ## Write what is installed in .venv to constraints.txt
 	@mv constraints.new constraints.txt && touch $(STAMP)
 
 clean:  ## Delete caches, build outputs and demo-output/; .venv/ and runs/ stay
-	rm -rf build dist demo-output htmlcov .coverage coverage.xml .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf build dist site demo-output htmlcov .coverage coverage.xml .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache
 	find $(PACKAGES) scripts benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -131,12 +131,54 @@ class OwnChoicesError(UsageError):
         self.what = what
 
 
+class LabelNotFoundError(UsageError):
+    """No column of a data file looks like a label, or the one that was named cannot be one.
+
+    Args:
+        found: What was met.
+        columns: The columns of the file.
+        expected: What would have been right.
+    """
+
+    def __init__(self, found: str, *, columns: Sequence[str], expected: str) -> None:
+        super().__init__(
+            f"{found}; the columns are {', '.join(map(repr, columns))}",
+            expected=expected,
+            remedy="Name the column that holds the answers: --label NAME.",
+        )
+        self.columns = tuple(columns)
+
+
+class OneLabelError(UsageError):
+    """All rows carry the same label, so there is nothing to tell apart.
+
+    Args:
+        column: The label column.
+        label: The only label.
+        rows: How many rows carry it.
+    """
+
+    def __init__(self, column: str, label: str, *, rows: int) -> None:
+        super().__init__(
+            f"all {rows:,} rows have the label {label!r} in column {column!r}",
+            expected="at least two different labels",
+            remedy="Add rows with other labels, or name another column: --label NAME.",
+        )
+        self.column = column
+        self.label = label
+        self.rows = rows
+
+
 class TemplateError(UsageError):
     """A prompt template lacks its label or names a field that the examples do not have."""
 
 
 class TaskFileError(UsageError):
     """A TASK.toml is missing, not TOML, or holds a key or value that is not understood."""
+
+
+class ConfigurationError(UsageError):
+    """A configuration file of the command line is not TOML, or holds a key or value that is not understood."""
 
 
 class PromptTooLongError(ShotsmithError):

@@ -2,6 +2,7 @@
 
 from policies.cli import (
     answering,
+    configuration,
     explaining,
     judging,
     looking,
@@ -9,6 +10,7 @@ from policies.cli import (
     presets,
     prompting,
     reasoning,
+    starting,
     training,
     warming,
 )
@@ -17,6 +19,7 @@ from policies.cli.app import app, main
 __all__ = [
     "answering",
     "app",
+    "configuration",
     "explaining",
     "judging",
     "looking",
@@ -25,6 +28,7 @@ __all__ = [
     "presets",
     "prompting",
     "reasoning",
+    "starting",
     "training",
     "warming",
 ]

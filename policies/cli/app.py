@@ -1,13 +1,15 @@
 """The command line's frame: one line for every error, one exit code for every kind.
 
-Exit code 0 is success, 1 failure (interruption among it), 2 a wrong request. A `ShotsmithError` is printed as the one
-line it is; only a mistake of our own shows a traceback. Commands live in the modules beside this one.
+Exit code 0 is success, 1 failure, 2 a wrong request, 130 interruption (128 and the number of the signal, as shells have
+it). A `ShotsmithError` is printed as the one line it is; only a mistake of our own shows a traceback. Commands live in
+the modules beside this one.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from selector.errors import DiskFullError, ShotsmithError
 from selector.version import __version__
 
 INTERRUPTED = "interrupted; what was finished is kept. Run the same command again to go on."
+INTERRUPTED_CODE = 128 + signal.SIGINT
 
 
 def _fail(line: str, code: int) -> typer.Exit:
@@ -36,14 +39,14 @@ def errors_as_one_line() -> Iterator[None]:
     """Turns what a user can cause into one line on standard error and an exit code.
 
     Raises:
-        typer.Exit: With code 2 for a wrong request and 1 for a failure.
+        typer.Exit: With code 2 for a wrong request, 130 for an interruption and 1 for a failure.
     """
     try:
         yield
     except ShotsmithError as error:
         raise _fail(" ".join([str(error), *getattr(error, "__notes__", ())]), error.exit_code) from error
     except KeyboardInterrupt as error:
-        raise _fail(INTERRUPTED, 1) from error
+        raise _fail(INTERRUPTED, INTERRUPTED_CODE) from error
     except OSError as error:
         if error.errno == errno.EPIPE:
             # The reader of our output has gone, as `| head` does; there is nobody to tell.
@@ -105,8 +108,11 @@ def shotsmith(
     ] = False,
 ) -> None:
     """Holds the options that stand before every command."""
-    if data_dir is not None:
-        context.with_resource(_data_folder_named(data_dir.absolute()))
+    from policies.cli.configuration import apply_configuration
+
+    folder = apply_configuration(context, data_dir)
+    if folder is not None:
+        context.with_resource(_data_folder_named(folder.absolute()))
 
 
 def main() -> None:

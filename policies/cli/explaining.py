@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -29,13 +29,13 @@ from policies.cli.options import (
 )
 from selector.data.loading import load_examples
 from selector.errors import InvalidExampleError
-from selector.inspection.attention import AttentionMass, Shares, attention_mass, model_induction_scores
 from selector.inspection.effects import Explanation, explain
-from selector.inspection.page import page
-from selector.lm.attention import attention_reader
 from selector.prompting.embedding_text import input_text
 from selector.types import Example
 from selector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from selector.inspection.attention import AttentionMass, Shares
 
 SHOWN_HEADS = 5
 
@@ -60,6 +60,10 @@ def explain_command(
     quiet: QuietOption = False,
 ) -> None:
     """Show what each demonstration does to an answer, and where the language model looks."""
+    from selector.inspection.attention import attention_mass, model_induction_scores
+    from selector.inspection.page import page
+    from selector.lm.attention import attention_reader
+
     check_choice(artifact, method)
     workspace = Workspace.open(task, use_store=not no_cache, progress=progress_for(quiet))
     asked = _labelled(workspace, queries_from(workspace.task, text, queries), queries, gold)

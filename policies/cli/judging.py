@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 
 from policies.cli.app import app
+from policies.cli.configuration import settings_used
 from policies.cli.options import (
     EngineOption,
     JsonOption,
@@ -53,6 +54,7 @@ OrderSetsOption = Annotated[
 
 @app.command()
 def compare(
+    context: typer.Context,
     task: TaskOption,
     out: OutOption,
     methods: Annotated[
@@ -98,8 +100,7 @@ def compare(
         metrics=_names(metrics),
         order_sets=order_sets,
     )
-    command = " ".join(["shotsmith", *(Path(part).name if part.startswith("/") else part for part in sys.argv[1:])])
-    outcome = compare_methods(workspace, out, plan=plan, command=command, resume=resume, progress=progress)
+    outcome = compare_methods(workspace, out, plan=plan, command=_said(context), resume=resume, progress=progress)
     if not quiet:
         if outcome.reused:
             typer.echo(f"{outcome.reused} of {outcome.runs} runs were finished already ({out / 'cells'})", err=True)
@@ -108,6 +109,12 @@ def compare(
         print_json(outcome.results)
     else:
         _show(outcome, plan.metrics)
+
+
+def _said(context: typer.Context) -> str:
+    """The command with what a configuration file added to it; of paths that others do not have, the name."""
+    parts = [*sys.argv[1:], *settings_used(context)]
+    return " ".join(["shotsmith", *(Path(part).name if part.startswith("/") else part for part in parts)])
 
 
 def _methods(given: str | None, task: Task) -> tuple[str, ...]:

@@ -21,12 +21,16 @@ def demo(
         "demo-output"
     ),
     seed: SeedOption = 0,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Run the whole story on bundled real data and models: mine, train, export, compare."""
     from policies.demo import DemoConfig, run_demo
 
-    run_demo(out, config=DemoConfig(seed=seed), console=Console(), progress=progress_for(quiet))
+    console = Console(stderr=as_json)  # the story is for people, standard output for whoever reads JSON
+    outcome = run_demo(out, config=DemoConfig(seed=seed), console=console, progress=progress_for(quiet))
+    if as_json:
+        print_json(outcome.results)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,6 +76,20 @@ def print_json(value: Any) -> None:
     """
     json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
     sys.stdout.write("\n")
+
+
+def print_folder(folder: Path, *, as_json: bool, usage: Usage | None = None) -> None:
+    """Says where results are, on standard output.
+
+    Args:
+        folder: What was made.
+        as_json: Whether a program reads it.
+        usage: What the language model was asked for it, for programs alone.
+    """
+    if as_json:
+        print_json({"folder": str(folder)} | ({"language_model": asdict(usage)} if usage is not None else {}))
+    else:
+        typer.echo(folder)
 
 
 def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> list[Example]:

@@ -10,6 +10,7 @@ import typer
 from policies.cli.app import app
 from policies.cli.options import (
     EngineOption,
+    JsonOption,
     NoCacheOption,
     OutOption,
     QuietOption,
@@ -18,6 +19,7 @@ from policies.cli.options import (
     SeedOption,
     ShotsOption,
     TaskOption,
+    print_folder,
     print_usage,
     progress_for,
 )
@@ -88,6 +90,7 @@ def train_policy(
     engine: EngineOption = "",
     ray_address: RayAddressOption = "",
     no_cache: NoCacheOption = False,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train a selection policy by reinforcement learning."""
@@ -108,7 +111,7 @@ def train_policy(
     run = _trained(workspace, out, env, given, retriever=retriever, resume=resume, progress=progress)
     if not quiet:
         print_usage(workspace.usage)
-    typer.echo(run)
+    print_folder(run, as_json=as_json, usage=workspace.usage)
 
 
 def _trained(workspace: Workspace, out: Path, env: str, given: dict[str, Any], **work: Any) -> Path:

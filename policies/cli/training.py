@@ -10,6 +10,7 @@ import typer
 from policies.cli.app import app
 from policies.cli.options import (
     EngineOption,
+    JsonOption,
     LimitOption,
     NoCacheOption,
     OutOption,
@@ -18,6 +19,8 @@ from policies.cli.options import (
     ResumeOption,
     SeedOption,
     TaskOption,
+    print_folder,
+    print_json,
     print_usage,
     progress_for,
 )
@@ -48,6 +51,7 @@ def mine(
     engine: EngineOption = "",
     ray_address: RayAddressOption = "",
     no_cache: NoCacheOption = False,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Score candidate demonstrations with the language model, as labels for the retriever."""
@@ -62,7 +66,7 @@ def mine(
     folder = mine_candidates(workspace, out, config=config, recall=names, resume=resume, progress=progress_for(quiet))
     if not quiet:
         print_usage(workspace.usage)
-    typer.echo(folder)
+    print_folder(folder, as_json=as_json, usage=workspace.usage)
 
 
 EpochsOption = Annotated[
@@ -109,6 +113,7 @@ def train_retriever(
         int | None, typer.Option(min=1, help="Longest text, tokens; else what the encoder reads.")
     ] = TRAINING.max_seq_length,
     seed: SeedOption = 0,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train the EPR retriever on mined candidates; an interrupted training goes on when it is called again."""
@@ -131,7 +136,7 @@ def train_retriever(
         seed=seed,
     )
     folder = train_retriever_on(Workspace.open(task), mined, out, config=config, progress=progress_for(quiet))
-    typer.echo(folder)
+    print_folder(folder, as_json=as_json)
 
 
 @app.command()
@@ -141,12 +146,16 @@ def index(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Embed all again: where the index there is damaged.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Embed the pool once and keep the index in the retriever's folder; it follows a pool that has changed."""
     from selector.strategies.retriever import RetrieverSelector
 
     selector = RetrieverSelector.load(retriever, Workspace.open(task).task.pool, use_index=not rebuild)
     selector.save_index(retriever)
+    if as_json:
+        print_json({"folder": str(retriever), "demonstrations": len(selector.index), "kind": selector.index.kind})
+        return
     typer.echo(f"{retriever}: {len(selector.index):,} demonstrations, {selector.index.kind} index")
 
 
@@ -154,8 +163,9 @@ def index(
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder of train-policy.")],
     out: OutOption,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a run's best checkpoint as an artifact that needs no learner, nor, by default, the language model."""
     from policies.export import export_policy
 
-    typer.echo(export_policy(run, out))
+    print_folder(export_policy(run, out), as_json=as_json)

@@ -34,6 +34,34 @@ class _Columns:
         return [*self.inputs, *self.choices, *named]
 
 
+def rows_of(path: Path) -> Iterator[Row]:
+    """Reads the rows of a local file, one after the other, with all their columns.
+
+    Args:
+        path: A .jsonl, .csv or .parquet file.
+
+    Yields:
+        Where each row stands, and its columns.
+
+    Raises:
+        DataFileError: When the file is missing, unreadable or of another format.
+    """
+    readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataFileError(
+            f"{path} ends in {path.suffix!r}", expected=f"one of {', '.join(readers)}", remedy="Convert the file."
+        )
+    if not path.is_file():
+        raise DataFileError(f"there is no file {path}", expected="a data file", remedy="Check the path.")
+    try:
+        yield from reader(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataFileError(
+            f"{path} cannot be decoded ({error})", expected="UTF-8 text", remedy="Convert the file to UTF-8."
+        ) from error
+
+
 def load_examples(
     path: Path,
     *,
@@ -64,21 +92,8 @@ def load_examples(
         DataFileError: When the file is missing, empty, unreadable or of another format.
         InvalidExampleError: When a row lacks a column or holds an empty cell.
     """
-    readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataFileError(
-            f"{path} ends in {path.suffix!r}", expected=f"one of {', '.join(readers)}", remedy="Convert the file."
-        )
-    if not path.is_file():
-        raise DataFileError(f"there is no file {path}", expected="a data file", remedy="Check the path.")
-    try:
-        columns = _Columns(inputs, label, uid, choices, rationale)
-        return _examples(reader(path), columns, source=str(path), split=split)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataFileError(
-            f"{path} cannot be decoded ({error})", expected="UTF-8 text", remedy="Convert the file to UTF-8."
-        ) from error
+    columns = _Columns(inputs, label, uid, choices, rationale)
+    return _examples(rows_of(path), columns, source=str(path), split=split)
 
 
 def load_hub_examples(

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 MIB = 2**20
 CPU_BUDGET = 1024 * MIB
 CUDA_SHARE = 0.4  # of the memory that is free once the weights are there
@@ -60,8 +58,11 @@ def plan_memory(model: Any, *, budget: int | None) -> MemoryPlan:
         The plan; it allows some work however small the budget is.
     """
     kind = model.device.type if model.device.type in BEST_TOKENS else "cuda"
-    if budget is None:
-        budget = int(torch.cuda.mem_get_info(model.device)[0] * CUDA_SHARE) if kind == "cuda" else CPU_BUDGET
+    if budget is None and kind == "cuda":
+        import torch
+
+        budget = int(torch.cuda.mem_get_info(model.device)[0] * CUDA_SHARE)
+    budget = CPU_BUDGET if budget is None else budget
     text = model.config.get_text_config()
     width = int(text.hidden_size)
     inner = next(

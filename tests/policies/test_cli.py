@@ -288,7 +288,7 @@ def test_an_unknown_option_is_a_usage_error() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "fragment"),
     [
-        (KeyboardInterrupt(), 1, "interrupted"),
+        (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left on device", "/some/file"), 1, "no space left"),
         (PermissionError(errno.EACCES, "Permission denied", "/some/file"), 1, "/some/file"),
     ],
@@ -326,7 +326,7 @@ def test_our_own_mistakes_keep_their_traceback() -> None:
 
 @pytest.mark.bundled
 def test_control_c_keeps_what_was_mined(tiny_model: Path, tmp_path: Path) -> None:
-    """Guards finished work: interrupt a real process, see one line and code 1, run again to the end."""
+    """Guards finished work: interrupt a real process, see one line and code 130, run again to the end."""
     task = write_task(tmp_path, tiny_model, rows=400)
     command = [sys.executable, "-m", "policies.cli", "mine", "--task", str(task), "--out", str(tmp_path / "m")]
     command += ["--candidates", "30", "--limit", "300", "--quiet"]
@@ -339,7 +339,7 @@ def test_control_c_keeps_what_was_mined(tiny_model: Path, tmp_path: Path) -> Non
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate(timeout=60)
     finished = rows.read_text().splitlines()
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "interrupted; what was finished is kept" in complaint
     assert "Traceback" not in complaint
     assert 0 < len(finished) < 300
