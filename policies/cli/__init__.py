@@ -9,6 +9,7 @@ from policies.cli import (
     presets,
     prompting,
     reasoning,
+    serving,
     training,
     warming,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "presets",
     "prompting",
     "reasoning",
+    "serving",
     "training",
     "warming",
 ]

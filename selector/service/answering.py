@@ -369,9 +369,7 @@ class Answerer:
         self._former |= self._selectors
         self._selectors.clear()
 
-    def _example(
-        self, uid: str, fields: Mapping[str, str], label: str | None, choices: Sequence[str]
-    ) -> Example:
+    def _example(self, uid: str, fields: Mapping[str, str], label: str | None, choices: Sequence[str]) -> Example:
         """An example with the task's fields in the task's order, which encoders see."""
         if set(fields) != set(self.fields):
             raise InvalidExampleError(

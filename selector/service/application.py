@@ -113,6 +113,7 @@ class Service:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers one request; see ASGI."""
         await self._guard(scope, receive, send)
 
     def close(self) -> None:
@@ -196,9 +197,7 @@ def _add_choices(api: FastAPI, service: Service) -> None:
         if answerer.task.lm.calibration == "batch":  # a request's queries are its batch, whoever else asks
             answered = await batcher.alone(lambda: answerer.predict(recipe, queries))
         else:
-            answered = list(
-                await batcher.together(("predict", recipe), queries, partial(answerer.predict, recipe))
-            )
+            answered = list(await batcher.together(("predict", recipe), queries, partial(answerer.predict, recipe)))
         return messages.PredictReply(
             method=recipe.method, pool_size=len(answerer.pool), predictions=[_prediction(*own) for own in answered]
         )
@@ -329,5 +328,3 @@ def _explanation(explained: Explained) -> messages.ExplainReply:
         prompt=explained.prompt,
         prediction=None if explained.answer is None else _prediction(*explained.answer),
     )
-
-

@@ -82,8 +82,8 @@ class Batcher:
             ServiceBusyError: When too much is waiting.
             ShotsmithError: When the work fails.
         """
-        (result,) = await self._submit(None, (None,), lambda _: [run()])
-        return result
+        results: Sequence[Result] = await self._submit(None, (None,), lambda _: [run()])
+        return results[0]
 
     def close(self) -> None:
         """Waits for the batch that is running and lets the thread go."""

@@ -86,6 +86,7 @@ class Guard:
         self._loopback_only = loopback_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or refuses it; see ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

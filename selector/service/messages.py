@@ -1,6 +1,6 @@
 """What requests and replies look like, with the limits that the OpenAPI schema tells clients.
 
-Types are strict: nothing is coerced, nothing unknown is passed over. Whether a name or a field exists is asked elsewhere.
+Types are strict: nothing is coerced, nothing unknown is passed over. Whether a name exists is asked elsewhere.
 """
 
 from __future__ import annotations

@@ -24,7 +24,11 @@ class ServiceMetrics:
             "shotsmith_requests", "Requests by path and status.", ("path", "status"), registry=self.registry
         )
         self._seconds = Histogram(
-            "shotsmith_request_seconds", "Time from headers to reply.", ("path",), buckets=SECONDS, registry=self.registry
+            "shotsmith_request_seconds",
+            "Time from headers to reply.",
+            ("path",),
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self._batches = Histogram(
             "shotsmith_batch_queries", "Queries of one batch.", buckets=SIZES, registry=self.registry
