@@ -27,7 +27,9 @@ from selector.strategies.named import DEV_METHODS, EMBEDDING_METHODS, LM_METHODS
 from selector.types import Example, Prediction, Query, Selection
 from selector.workspace import Workspace
 
-FREE_METHODS: Final = (*TEXT_METHODS, *EMBEDDING_METHODS)  # of the language model: quick enough for any client
+TOKEN_METHODS: Final = ("bsr",)  # embeds every token of the pool, again after every edit, and not with every encoder
+# Those that need no language model are quick enough for any client to ask for.
+FREE_METHODS: Final = tuple(name for name in (*TEXT_METHODS, *EMBEDDING_METHODS) if name not in TOKEN_METHODS)
 FREE_ORDERERS: Final = ORDERERS[:4]
 UID_HEX: Final = 16
 
@@ -350,7 +352,7 @@ class Answerer:
             # A pool that was edited differs from an artifact's on purpose.
             force = self._force or self.pool is not self.task.pool
             return self._served.load(self.pool, engine=lambda: self.engine, force=force)
-        engine = self._engine(asked=method not in FREE_METHODS)
+        engine = self._engine(asked=method not in (*FREE_METHODS, *TOKEN_METHODS))
         return build_selector(
             method, engine=engine, encoder=self._workspace.encoder, dev=self.task.dev, seed=self._seed
         )

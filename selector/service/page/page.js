@@ -106,13 +106,13 @@
 
   function demonstration(one, at, fresh) {
     const item = made("li", { kind: fresh ? "new" : "" });
-    const name = made("b", { text: one.label }, made("span", { kind: "place", text: ` · ${at + 1} · ${one.uid}${fresh ? " · new" : ""}` }));
-    const why = made("dl", { kind: "why" }, fact("score", number(one.score)), fact("similarity to the query", number(one.similarity)));
+    const name = made("b", {}, made("span", { kind: "place", text: `${at + 1}. ` }), one.label, made("span", { kind: "place", text: ` · ${one.uid}${fresh ? " · new" : ""}` }));
+    const why = made("dl", { kind: "why" }, fact("score", number(one.score)), fact("similarity", number(one.similarity)));
     if (one.influence !== null) why.append(fact("influence", `${signed(one.influence)} nats`, one.influence < 0 ? "against" : "for"));
     if (!one.shown) why.append(fact("left out", "no room in the context window", "against"));
     item.append(made("div", { kind: "head" }, name, removal(one.uid)), fieldText(one.fields), why);
     if (one.rival) {
-      const told = `Nearest not chosen: ${one.rival.label} · ${one.rival.uid}, ${number(one.rival.likeness)} like this one, ${number(one.rival.similarity)} to the query`;
+      const told = `Nearest not chosen: ${one.rival.label} · ${one.rival.uid} (similarity ${number(one.rival.similarity)}; to this one ${number(one.rival.likeness)})`;
       item.append(made("div", { kind: "rival" }, made("p", { kind: "quiet", text: told }), fieldText(one.rival.fields)));
     }
     return item;
@@ -158,6 +158,7 @@
       const shown = sides.map(side);
       const open = [...own("results").querySelectorAll("details")].map((details) => details.open);
       own("results").replaceChildren(...shown.map((one) => one.panel));
+      own("legend").hidden = false;
       own("results").querySelectorAll("details").forEach((details, at) => { details.open = Boolean(open[at]); });
       return shown.some((one) => one.changed);
     } finally {
