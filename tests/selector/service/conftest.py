@@ -173,4 +173,3 @@ def served() -> Iterator[Callable[[Service], tuple[str, ServiceServer]]]:
             return f"http://127.0.0.1:{listener.getsockname()[1]}", server
 
         yield run
-

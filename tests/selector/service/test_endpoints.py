@@ -264,7 +264,9 @@ def test_metrics_count(make_service, ask) -> None:
 def test_the_schema_tells_limits_and_refusals(make_service, ask) -> None:
     """Guards against a schema from which a client cannot learn what is taken."""
     schema = ask.one(make_service(with_lm=False), "GET", "/openapi.json").json()
-    assert {"/select", "/order", "/predict", "/explain", "/healthz", "/metrics", "/pool/examples"} <= set(schema["paths"])
+    assert {"/select", "/order", "/predict", "/explain", "/healthz", "/metrics", "/pool/examples"} <= set(
+        schema["paths"]
+    )
     select = schema["components"]["schemas"]["SelectRequest"]
     assert select["properties"]["queries"]["maxItems"] == 256
     assert select["properties"]["shots"]["maximum"] == 64

@@ -179,7 +179,8 @@ def test_every_cut_of_a_journal_loses_at_most_the_edit_that_was_being_written(tm
 
 
 @pytest.mark.parametrize(
-    "content", [b"somebody's notes\n", b"notes", b"[]\n", b'{"journal": "shotsmith-pool-edits", "version": 9, "pool": ""}\n']
+    "content",
+    [b"somebody's notes\n", b"notes", b"[]\n", b'{"journal": "shotsmith-pool-edits", "version": 9, "pool": ""}\n'],
 )
 def test_a_foreign_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
     """Guards against --edits on a file that is something else, which would be cut or written on."""
