@@ -199,7 +199,7 @@ def killed_among_edits(server: Server, task: Task, edits: int) -> set[str]:
     fields, label = dict(task.test[0].fields), task.template.labels[0]
     held: set[str] = set()
     for number in range(edits):
-        example = {"uid": f"edit-{number}", "label": label, "fields": {name: f"{number}" for name in fields}}
+        example = {"uid": f"edit-{number}", "label": label, "fields": dict.fromkeys(fields, f"{number}")}
         requests.post(f"{server.url}/pool/examples", json=example, timeout=30).raise_for_status()
         held.add(example["uid"])
         if number % 2:

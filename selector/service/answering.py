@@ -16,6 +16,8 @@ from selector.data.pool import Pool
 from selector.errors import InvalidExampleError, LanguageModelAbsentError, UnknownExampleError, UnknownNameError
 from selector.inference.engine import InferenceEngine
 from selector.ordering.named import ORDERERS, build_orderer
+from selector.prompting.embedding_text import input_text, labelled_text
+from selector.retrieval.encoder import SentenceEncoder
 from selector.service.journal import EditJournal, added, edited, removed
 from selector.service.lazy_model import LazyLanguageModel
 from selector.service.methods import ServedMethod, served_method, updated_selector
@@ -32,6 +34,7 @@ TOKEN_METHODS: Final = ("bsr",)  # embeds every token of the pool, again after e
 FREE_METHODS: Final = tuple(name for name in (*TEXT_METHODS, *EMBEDDING_METHODS) if name not in TOKEN_METHODS)
 FREE_ORDERERS: Final = ORDERERS[:4]
 UID_HEX: Final = 16
+REMEMBERED: Final = 10_000  # queries whose embeddings are kept before they are forgotten
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class Answerer:
             raise LanguageModelAbsentError(f"the method {self._served.name}")
         self.methods = tuple(dict.fromkeys((self._served.name, *FREE_METHODS)))
         self.orderers = ORDERERS if with_lm else FREE_ORDERERS
+        self._asked = 0  # queries since encoders last forgot
         self._engines: dict[bool, InferenceEngine] = {}
         self._selectors: dict[str, Selector] = {}
         self._former: dict[str, Selector] = {}  # over the pool before the last edit
@@ -219,6 +223,7 @@ class Answerer:
             TooFewExamplesError: When the pool is too small for a query.
         """
         chosen = self.selector(self.method(recipe.method or None)).select(queries, recipe.shots)
+        self._forget(len(queries))
         return chosen if recipe.orderer == "given" else self._ordered(recipe.orderer, queries, chosen)
 
     def select(self, recipe: Recipe, queries: Sequence[Query]) -> list[Shown]:
@@ -258,6 +263,7 @@ class Answerer:
                 )
             given.append(Selection.of(*(positions[uid] for uid in uids)))
         ordered = self._ordered(orderer, [query for query, _ in asked], given)
+        self._forget(len(asked))
         return [Shown.of(self.pool, selection) for selection in ordered]
 
     def predict(self, recipe: Recipe, queries: Sequence[Query]) -> list[tuple[Prediction, Shown]]:
@@ -384,6 +390,19 @@ class Answerer:
         example = Example(uid, {name: fields[name] for name in self.fields}, label, tuple(choices))
         self.task.template.check(example)
         return example
+
+    def _forget(self, queries: int) -> None:
+        """Lets encoders forget queries now and then: they remember every text, and a service never ends."""
+        self._asked += queries
+        if self._asked < max(REMEMBERED, len(self.pool)):
+            return
+        self._asked = 0
+        own = [getattr(selector, "encoder", None) for selector in self._selectors.values()]
+        encoders = [one for one in (self._workspace.encoder, *own) if isinstance(one, SentenceEncoder)]
+        kept = {form(example) for example in self.pool for form in (input_text, labelled_text)}
+        for encoder in encoders:
+            encoder.forget_all_but(kept)
+            encoder.for_queries().forget_all_but(kept)
 
     def _free_uid(self) -> str:
         known = {example.uid for example in self.pool}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import socket
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -116,7 +115,7 @@ def test_a_token_that_no_header_holds_is_refused(make_service, token: str) -> No
 
 
 def test_a_foreign_name_or_site_is_refused(make_service, ask) -> None:
-    """Guards a service on loopback against other sites in the browser: a name that resolves here, a form, plain text."""
+    """Guards a service on loopback against other sites: a name that resolves here, a form, plain text."""
     service = make_service(with_lm=False)
     for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[::2]"):
         reply = ask.one(service, "GET", "/about", headers={"host": host})
@@ -176,10 +175,8 @@ def test_a_service_that_stops_answers_what_runs_and_refuses_what_is_new(make_ser
 
 def test_a_port_in_use_is_told() -> None:
     """Guards against a traceback, or an exit without a word, where another service runs."""
-    with listening_socket("127.0.0.1", 0) as taken:
-        with pytest.raises(UsageError, match="cannot be listened on"):
-            listening_socket("127.0.0.1", taken.getsockname()[1])
-    assert isinstance(taken, socket.socket)
+    with listening_socket("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="cannot be listened on"):
+        listening_socket("127.0.0.1", taken.getsockname()[1])
 
 
 def test_loopback_is_recognised() -> None:

@@ -15,8 +15,10 @@ DESKTOP, PHONE = 1280, 390  # pixels
 HOSTILE = "<img src=x onerror=alert(1)><script>alert('gotcha')</script> ${title} & \"quotes\""
 STICKING_OUT = """() => {
   const wide = document.documentElement.clientWidth;
-  const boxes = [...document.body.querySelectorAll("*")].filter((own) => own.checkVisibility() && !own.closest(".skip"));
-  const out = boxes.filter((own) => own.getBoundingClientRect().right > wide + 0.5).map((own) => own.outerHTML.slice(0, 90));
+  const seen = (own) => own.checkVisibility() && !own.closest(".skip");
+  const beyond = (own) => own.getBoundingClientRect().right > wide + 0.5;
+  const boxes = [...document.body.querySelectorAll("*")].filter((own) => seen(own) && beyond(own));
+  const out = boxes.map((own) => own.outerHTML.slice(0, 90));
   if (document.documentElement.scrollWidth > wide) out.push(`the page scrolls ${document.documentElement.scrollWidth}`);
   return out;
 }"""
@@ -24,7 +26,8 @@ STICKING_OUT = """() => {
 FAINTEST = """() => {
   const parts = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
   const light = (rgb) => {
-    const [r, g, b] = rgb.map((one) => one / 255).map((one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+    const linear = (one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = rgb.map((one) => linear(one / 255));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ground = (own) => {
@@ -38,7 +41,8 @@ FAINTEST = """() => {
   for (const own of document.body.querySelectorAll("*")) {
     const texts = [...own.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
     if (!texts || !own.checkVisibility() || own.disabled) continue;
-    const [high, low] = [light(parts(getComputedStyle(own).color).slice(0, 3)), light(ground(own))].sort((a, b) => b - a);
+    const pair = [light(parts(getComputedStyle(own).color).slice(0, 3)), light(ground(own))];
+    const [high, low] = pair.sort((a, b) => b - a);
     const contrast = (high + 0.05) / (low + 0.05);
     if (contrast < least[0]) least = [contrast, own.outerHTML.slice(0, 90)];
   }
@@ -70,7 +74,7 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
-        page.on("console", lambda told: expected and expected in told.text or seen.append(told.text))
+        page.on("console", lambda told: (expected and expected in told.text) or seen.append(told.text))
         page.on("pageerror", lambda error: seen.append(str(error)))
         page.on("dialog", lambda dialog: (seen.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: request.url.startswith((url, "data:")) or foreign.append(request.url))
@@ -177,7 +181,7 @@ def test_it_works_by_keyboard_and_has_names(make_service, served, opened) -> Non
     page = opened(served(make_service(with_lm=False))[0])
     page.get_by_label("text").first.wait_for()
     nameless = page.locator("input:visible, select:visible, textarea:visible").evaluate_all(
-        "all => all.filter((own) => !own.labels.length || !own.labels[0].textContent.trim()).map((own) => own.outerHTML)"
+        "all => all.filter((own) => !own.labels[0]?.textContent.trim()).map((own) => own.outerHTML)"
     )
     assert nameless == []
     assert page.get_by_role("main").count() == page.get_by_role("banner").count() == 1

@@ -82,6 +82,19 @@ def test_an_edit_embeds_only_what_is_new(make_service, ask, planted_policy, monk
     assert embedded == ["an example that nobody has seen"]
 
 
+def test_queries_are_forgotten_and_the_pool_is_not(make_service, ask, planted_policy, monkeypatch) -> None:
+    """Guards against a service whose memory grows with every query that was ever asked."""
+    monkeypatch.setattr("selector.service.answering.REMEMBERED", 50)
+    service = make_service(planted_policy, with_lm=False)
+    known = service.answerer.selector("policy").encoder._known
+    bodies = [{"queries": [{"fields": {"text": f"asked {part} {at}"}} for at in range(40)]} for part in range(5)]
+    replies = [ask.uids(ask.one(service, "POST", "/select", body)) for body in bodies]
+    pool = {own.fields["text"] for own in service.answerer.pool}
+    assert pool <= set(known)
+    assert len([text for text in known if text.startswith("asked")]) <= 80
+    assert [ask.uids(ask.one(service, "POST", "/select", body)) for body in bodies] == replies
+
+
 WRONG: list[tuple[str, dict[str, Any], int]] = [
     ("a label", example("x", "unheard of"), 422),
     ("a field", {"fields": {"other": "x"}, "label": "fresh"}, 422),
@@ -205,9 +218,8 @@ def test_a_damaged_line_is_told(tmp_path: Path, line: bytes) -> None:
 def test_a_journal_belongs_to_one_pool_and_one_process(tmp_path: Path) -> None:
     """Guards against edits that are made to other data, and two services that write into one file."""
     path = tmp_path / "edits"
-    with EditJournal(path, planted_pool(4)):
-        with pytest.raises(UsageError, match="in use"):
-            EditJournal(path, planted_pool(4))
+    with EditJournal(path, planted_pool(4)), pytest.raises(UsageError, match="in use"):
+        EditJournal(path, planted_pool(4))
     with pytest.raises(DataFileError, match="fingerprint"):
         EditJournal(path, planted_pool(5))
 
