@@ -204,7 +204,7 @@ class Answerer:
         """
         if method not in self._selectors:
             former = self._former.pop(method, None)
-            made = None if former is None else updated_selector(former, self.pool, lambda: self.engine)
+            made = None if former is None else updated_selector(former, self.pool, self._needed_engine)
             self._selectors[method] = made or self._built(method)
         return self._selectors[method]
 
@@ -345,6 +345,11 @@ class Answerer:
         self._change(smaller)
         return uid
 
+    def _needed_engine(self) -> InferenceEngine:
+        """For policies that read the language model: without one the service does not even start."""
+        self.require_lm("the policy that is served")
+        return self.engine
+
     def _engine(self, *, asked: bool) -> InferenceEngine:
         """The engine over the pool; one that is not asked anything needs no language model to be made."""
         if asked not in self._engines:
@@ -357,7 +362,7 @@ class Answerer:
         if method == self._served.name and self._served.folder is not None:
             # A pool that was edited differs from an artifact's on purpose.
             force = self._force or self.pool is not self.task.pool
-            return self._served.load(self.pool, engine=lambda: self.engine, force=force)
+            return self._served.load(self.pool, engine=self._needed_engine, force=force)
         engine = self._engine(asked=method not in (*FREE_METHODS, *TOKEN_METHODS))
         return build_selector(
             method, engine=engine, encoder=self._workspace.encoder, dev=self.task.dev, seed=self._seed

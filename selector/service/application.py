@@ -108,6 +108,7 @@ class Service:
             state=self.state,
             limits=limits,
             metrics=self.metrics,
+            paths=list(self.api.openapi()["paths"]),
             token=token,
             loopback_only=loopback_only,
         )

@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -64,6 +64,7 @@ class Guard:
         state: Shared with whoever stops the service.
         limits: What is taken.
         metrics: Told of every request.
+        paths: Of the application, by which requests are counted that are refused here.
         token: What clients must show; empty for none.
         loopback_only: Whether the service answers to loopback names alone.
     """
@@ -75,6 +76,7 @@ class Guard:
         state: ServiceState,
         limits: ServiceLimits,
         metrics: ServiceMetrics,
+        paths: Collection[str] = (),
         token: str = "",
         loopback_only: bool = True,
     ) -> None:
@@ -82,6 +84,7 @@ class Guard:
         self.state = state
         self._limits = limits
         self._metrics = metrics
+        self._paths = frozenset(paths)
         self._token = token.encode()
         self._loopback_only = loopback_only
 
@@ -112,7 +115,8 @@ class Guard:
             await self._app(scope, _replayed(body, receive), noted)
         finally:
             self.state.running -= 1
-            path = getattr(scope.get("route"), "path", "other")
+            known = scope["path"] if scope["path"] in self._paths else "other"
+            path = str(getattr(scope.get("route"), "path", known))
             self._metrics.answered(path, status, time.perf_counter() - started)
 
     def _check(self, scope: Scope) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
 from types import FrameType
 
 import uvicorn
@@ -56,7 +57,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 class ServiceServer(uvicorn.Server):
     """Serves until it is told to stop: running requests are answered, new ones get 503, then it ends.
 
-    A second signal ends it at once.
+    A second signal, or a request that takes longer than the limits allow, ends it at once.
 
     Args:
         service: What is served.
@@ -75,11 +76,14 @@ class ServiceServer(uvicorn.Server):
             )
         )
         self._service = service
+        self._stopped_at = 0.0
 
     def stop(self) -> None:
         """Stops gracefully; may be called from any thread."""
         if self._service.state.stopping:
             self.should_exit = self.force_exit = True
+        else:
+            self._stopped_at = time.monotonic()
         self._service.state.stopping = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -88,6 +92,9 @@ class ServiceServer(uvicorn.Server):
         self.stop()
 
     async def on_tick(self, counter: int) -> bool:
-        """Ends when the service is stopping and nobody waits; see `uvicorn.Server.on_tick`."""
-        ended = await super().on_tick(counter)
-        return ended or (self._service.state.stopping and not self._service.state.running)
+        """Ends when the service is stopping and nobody waits any more; see `uvicorn.Server.on_tick`."""
+        ended, state = await super().on_tick(counter), self._service.state
+        if not state.stopping:
+            return ended
+        late = time.monotonic() - self._stopped_at > self._service.limits.stop_seconds
+        return ended or late or not state.running

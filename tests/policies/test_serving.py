@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -93,11 +94,14 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, planted_task:
         __import__("selector.service.application")
 
 
-def test_the_command_line_imports_no_server() -> None:
-    """Guards every other command against the time that importing a web framework takes."""
-    code = "import policies.cli, selector.service, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+def test_no_web_framework_is_imported_unasked() -> None:
+    """Guards every other command, and programs without the extra, against the import of a web framework."""
+    code = "import selector.service.answering, sys; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"fastapi", "uvicorn", "prometheus_client", "starlette"} & set(done.stdout.split())
+    tree = ast.parse((ROOT / "policies" / "cli" / "serving.py").read_text(encoding="utf-8"))
+    imported = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert not [name for name in imported if str(name).startswith("selector.service")]
 
 
 def test_it_serves_until_it_is_told_to_stop(planted_task: Path, tmp_path: Path) -> None:

@@ -256,6 +256,9 @@ def test_metrics_count(make_service, ask) -> None:
     assert 'shotsmith_requests_total{path="/select",status="200"} 3.0' in text
     assert 'shotsmith_requests_total{path="other",status="404"} 2.0' in text
     assert "made" not in text
+    asked = ask.raw(first, "POST", "/select", content=b"", headers={"content-type": "text/plain"})
+    assert asked.status_code == 415
+    assert 'path="/select",status="415"' in ask.one(first, "GET", "/metrics").text
     assert "shotsmith_batch_queries_sum 6.0" in text
     assert "shotsmith_pool_size 38.0" in text
     assert '"/select"' not in ask.one(second, "GET", "/metrics").text

@@ -182,7 +182,8 @@ def test_every_cut_of_a_journal_loses_at_most_the_edit_that_was_being_written(tm
         journal.write(pool[2].uid)
     whole = path.read_bytes()
     ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
-    for length in range(len(whole) + 1):
+    near = {end + step for end in (0, *ends) for step in range(-3, 4)}
+    for length in sorted({*near, *range(0, len(whole), 9)} & set(range(len(whole) + 1))):
         path.write_bytes(whole[:length])
         with EditJournal(path, pool) as journal:
             assert len(journal.edits) == max(0, sum(end <= length for end in ends) - 1)

@@ -14,7 +14,7 @@ with warnings.catch_warnings():
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-EXAMPLES = 8
+EXAMPLES = 6
 
 
 @pytest.mark.parametrize("with_lm", [False, True], ids=["no-lm", "lm"])
