@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ from selector.inference.engine import InferenceEngine
 from selector.ordering.named import ORDERERS, build_orderer
 from selector.prompting.embedding_text import input_text, labelled_text
 from selector.retrieval.encoder import SentenceEncoder
+from selector.service.choices import Recipe, Shown
 from selector.service.journal import EditJournal, added, edited, removed
 from selector.service.lazy_model import LazyLanguageModel
 from selector.service.methods import ServedMethod, served_method, updated_selector
@@ -35,47 +35,6 @@ FREE_METHODS: Final = tuple(name for name in (*TEXT_METHODS, *EMBEDDING_METHODS)
 FREE_ORDERERS: Final = ORDERERS[:4]
 UID_HEX: Final = 16
 REMEMBERED: Final = 10_000  # queries whose embeddings are kept before they are forgotten
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Demonstrations as they were when they were chosen, whatever becomes of the pool.
-
-    Attributes:
-        examples: In prompt order.
-        scores: One for each.
-    """
-
-    examples: tuple[Example, ...]
-    scores: tuple[float, ...]
-
-    @classmethod
-    def of(cls, pool: Pool, selection: Selection) -> Shown:
-        """Looks a selection up.
-
-        Args:
-            pool: What it refers to.
-            selection: The selection.
-
-        Returns:
-            Its examples.
-        """
-        return cls(tuple(pool[index] for index in selection.indices), selection.scores)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How demonstrations are to be chosen.
-
-    Attributes:
-        method: One of the answerer's methods; empty takes the first.
-        shots: k.
-        orderer: One of its orderers.
-    """
-
-    method: str = ""
-    shots: int = 4
-    orderer: str = "given"
 
 
 class Answerer:

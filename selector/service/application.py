@@ -20,8 +20,9 @@ except ImportError as error:
     raise ExtraMissingError(package=str(error.name or "fastapi"), extra="serve") from error
 
 from selector.service import messages
-from selector.service.answering import Answerer, Recipe, Shown
+from selector.service.answering import Answerer
 from selector.service.batching import Batcher
+from selector.service.choices import Recipe, Shown
 from selector.service.explaining import Explained, Reason, explain_choice
 from selector.service.guard import Guard, ServiceState
 from selector.service.limits import DEFAULT_LIMITS, MOST_LISTED, MOST_NAME, ServiceLimits

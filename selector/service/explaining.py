@@ -12,7 +12,8 @@ import numpy as np
 
 from selector.inference.engine import InferenceEngine
 from selector.prompting.embedding_text import input_text
-from selector.service.answering import Answerer, Recipe, Shown
+from selector.service.answering import Answerer
+from selector.service.choices import Recipe, Shown
 from selector.types import Example, Prediction, Query, Selection
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,10 +10,27 @@ from typing import Any
 import httpx
 import pytest
 
+from selector.inference.engine import InferenceEngine
+from selector.testing import ToyLanguageModel
+from selector.workspace import Workspace
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = 1280, 390  # pixels
 HOSTILE = "<img src=x onerror=alert(1)><script>alert('gotcha')</script> ${title} & \"quotes\""
+CHOICES_TASK = """
+[data]
+train = "train.jsonl"
+test_size = 2
+dev_size = 2
+reward_size = 2
+[fields]
+inputs = ["text", "topic"]
+label = "answer"
+choices = ["options"]
+[prompt]
+template = "{topic}: {text}\\nA:{label}"
+"""
 STICKING_OUT = """() => {
   const wide = document.documentElement.clientWidth;
   const seen = (own) => own.checkVisibility() && !own.closest(".skip");
@@ -239,3 +257,34 @@ def test_a_refusal_and_a_token_are_shown(make_service, served, opened) -> None:
     page.get_by_label("Shots").fill("1")
     choose(page, "x")
     assert page.get_by_role("alert").count() == 0
+
+
+def test_choices_and_several_fields_can_be_typed(make_service, served, opened, tmp_path, shared_encoder) -> None:
+    """Guards against a page that can ask only where a query is one text and labels are shared."""
+    rows = [
+        {"topic": f"topic {at}", "text": f"where is {at}", "options": ["left", "right"], "answer": "right"}
+        for at in range(20)
+    ]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (tmp_path / "task.toml").write_text(CHOICES_TASK, encoding="utf-8")
+    workspace = Workspace.open(tmp_path / "task.toml", use_store=False)
+    task = workspace.task
+    workspace.__dict__["encoder"] = shared_encoder
+    workspace.__dict__["engine"] = InferenceEngine(ToyLanguageModel(), task.template, task.pool)
+    page = opened(served(make_service(workspace=workspace))[0], width=PHONE)
+    form = page.locator("#ask")
+    form.get_by_label("topic").fill("a topic")
+    form.get_by_label("text", exact=True).fill("where is it")
+    form.get_by_label("choices").fill("up\n\n down ")
+    page.get_by_role("button", name="Choose").click()
+    page.locator("article").first.wait_for()
+    assert set(page.locator("article").first.locator(".bars dt").all_inner_texts()) == {"up", "down"}
+    assert page.evaluate(STICKING_OUT) == []
+    adding = page.locator("#add")
+    adding.get_by_label("topic").fill("mine")
+    adding.get_by_label("text", exact=True).fill("where is mine")
+    adding.get_by_label("choices").fill("here\nthere")
+    adding.get_by_label("Label").fill("here")
+    page.get_by_role("button", name="Add to the pool").click()
+    page.get_by_role("status").get_by_text("15 examples").wait_for()
+    assert task.pool[0].choices == ("left", "right")
