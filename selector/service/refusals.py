@@ -85,6 +85,10 @@ def refusal_of_content(errors: Sequence[Mapping[str, Any]]) -> Refusal:
         Status 422 and the body, which names the first mistake.
     """
     first = errors[0]
+    if first["type"] == "json_invalid":
+        return 422, error_body(
+            f"the body is no JSON from its character {first['loc'][-1]} on", expected="JSON", remedy="Correct it."
+        )
     place = ".".join(str(part) for part in first["loc"]) or "body"
     given = ascii(first.get("input"))[:LONGEST]
     return 422, error_body(

@@ -230,7 +230,10 @@
   });
   own("add").addEventListener("submit", (event) => {
     event.preventDefault();
-    doing(() => edit("POST", "/pool/examples", { ...fieldValues("add-field"), label: own("add-label").value }, ""), event.submitter);
+    doing(async () => {
+      await edit("POST", "/pool/examples", { ...fieldValues("add-field"), label: own("add-label").value }, "");
+      own("add").reset();
+    }, event.submitter);
   });
   own("search").addEventListener("submit", (event) => {
     event.preventDefault();

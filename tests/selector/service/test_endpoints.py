@@ -213,6 +213,19 @@ def test_wrong_paths_are_refused_in_one_shape(make_service, ask, method: str, pa
     ask.error(reply)
 
 
+def test_a_mistake_in_the_request_is_named(make_service, ask) -> None:
+    """Guards against a refusal from which nobody learns what to correct."""
+    service = make_service(with_lm=False)
+    cut = ask.error(ask.raw(service, "POST", "/select", content=b'{"queries": ', headers=JSON))
+    assert cut["found"] == "the body is no JSON from its character 12 on"
+    body = {"queries": [{"fields": {"text": 3}}], "shots": "4"}
+    typed = ask.error(ask.one(service, "POST", "/select", body))
+    assert typed["found"] == "body.queries.0.fields.text is 3"
+    assert "2 mistakes" in typed["remedy"]
+    named = ask.error(ask.one(service, "POST", "/select", ask.selection(method="oracle")))
+    assert "nearest" in named["expected"]
+
+
 def test_a_mistake_of_ours_tells_nothing(make_service, ask, caplog) -> None:
     """Guards against a traceback, or a path of the server, in a reply; and a worker that dies of it."""
     service = make_service(with_lm=False)

@@ -186,6 +186,7 @@ def test_edits_of_the_pool_change_what_is_shown(make_service, served, opened) ->
     page.get_by_role("status").get_by_text("40 examples").wait_for()
     assert "has changed" in page.get_by_role("status").inner_text()
     assert shown(page, 0) == [*before[1:], "added-39"]
+    assert page.locator("#add").get_by_label("text").input_value() == ""
     assert "added-39 · new" in page.locator("article").first.inner_text()
     assert "added-39" in page.locator("#pool li").first.inner_text()
     page.locator("article").first.get_by_role("button", name="Remove added-39").click()
