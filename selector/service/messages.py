@@ -7,21 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from selector.service.limits import MOST_FIELDS, MOST_NAME, MOST_QUERIES, MOST_SHOTS, MOST_TEXT
 
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("the text holds half of a surrogate pair") from error
-    return text
-
-
-Text = Annotated[str, StringConstraints(max_length=MOST_TEXT), AfterValidator(_encodable)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=MOST_NAME), AfterValidator(_encodable)]
+# Half of a surrogate pair, which UTF-8 cannot hold, is no text to pydantic.
+Text = Annotated[str, StringConstraints(max_length=MOST_TEXT)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=MOST_NAME)]
 Fields = Annotated[dict[Name, Text], Field(min_length=1, max_length=MOST_FIELDS, description="Field name to raw text.")]
 Choices = Annotated[list[Text], Field(max_length=MOST_FIELDS, description="Where every query has choices of its own.")]
 Shots = Annotated[int, Field(ge=0, le=MOST_SHOTS, description="Demonstrations for each query.")]
@@ -72,7 +64,7 @@ class NewExample(_Message):
     """A labelled example for the pool."""
 
     fields: Fields
-    label: Annotated[str, StringConstraints(min_length=1, max_length=MOST_TEXT), AfterValidator(_encodable)]
+    label: Annotated[str, StringConstraints(min_length=1, max_length=MOST_TEXT)]
     choices: Choices = []
     uid: Annotated[Name | None, Field(description="By default one is made up.")] = None
 

@@ -176,6 +176,16 @@ REFUSED: list[tuple[str, dict[str, Any], int]] = [
     ("a missing field", {"json": {"queries": [{"fields": {"other": "y"}}]}}, 422),
     ("an unknown key", {"content": rb'{"queries": [{"fields": {"text": "x"}}], "\ud800": 1}', "headers": JSON}, 422),
     ("half a surrogate", {"content": rb'{"queries": [{"fields": {"text": "\ud800"}}]}', "headers": JSON}, 422),
+    (
+        "half a surrogate as uid",
+        {"content": rb'{"queries": [{"fields": {"text": "x"}, "uid": "\ud800"}]}', "headers": JSON},
+        422,
+    ),
+    (
+        "half a surrogate as method",
+        {"content": rb'{"queries": [{"fields": {"text": "x"}}], "method": "\ud800"}', "headers": JSON},
+        422,
+    ),
     ("choices", {"json": {"queries": [{"fields": {"text": "x"}, "choices": ["a"]}]}}, 422),
     ("an unknown method", {"json": {"queries": [{"fields": {"text": "x"}}], "method": "oracle"}}, 422),
     ("a path", {"json": {"queries": [{"fields": {"text": "x"}}], "method": "../../etc"}}, 422),

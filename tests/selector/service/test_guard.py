@@ -164,7 +164,16 @@ def test_a_service_that_stops_answers_what_runs_and_refuses_what_is_new(make_ser
             assert refused.status_code == 503
             assert "stopping" in ask.error(refused)["found"]
             assert refused.headers["connection"] == "close"
-        assert not server.should_exit
+        ticks: list[int] = []
+        tick = server.on_tick
+
+        async def counted(counter: int) -> bool:
+            ticks.append(counter)
+            return await tick(counter)
+
+        server.on_tick = counted
+        ask.until(lambda: len(ticks) > 2)  # it goes on as long as somebody waits
+        assert server.servers[0].is_serving()
         selector.opened.set()
         first.join(20)
     assert ask.uids(answered[0])
