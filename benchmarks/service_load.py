@@ -17,10 +17,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -191,21 +192,31 @@ def fresh_bodies(texts: Sequence[dict[str, str]]) -> Iterator[bytes]:
 
 
 def killed_among_edits(server: Server, task: Task, edits: int) -> set[str]:
-    """Adds examples, takes every other one out again, and kills the server while an edit is on its way.
+    """Adds examples, takes every other one out again, and kills the server while more edits are on their way.
 
     Returns:
-        The uids that the server has said it holds.
+        The uids that the server has confirmed; the one edit that it could not confirm may be kept or not.
     """
     fields, label = dict(task.test[0].fields), task.template.labels[0]
     held: set[str] = set()
-    for number in range(edits):
-        example = {"uid": f"edit-{number}", "label": label, "fields": dict.fromkeys(fields, f"{number}")}
-        requests.post(f"{server.url}/pool/examples", json=example, timeout=30).raise_for_status()
-        held.add(example["uid"])
-        if number % 2:
-            requests.delete(f"{server.url}/pool/examples/edit-{number - 1}", timeout=30).raise_for_status()
-            held.discard(f"edit-{number - 1}")
+
+    def edit() -> None:
+        with suppress(requests.ConnectionError):  # the kill
+            for number in itertools.count():
+                example = {"uid": f"edit-{number}", "label": label, "fields": dict.fromkeys(fields, f"{number}")}
+                requests.post(f"{server.url}/pool/examples", json=example, timeout=30).raise_for_status()
+                held.add(f"edit-{number}")
+                if number % 2:
+                    gone = f"edit-{number - 1}"
+                    held.discard(gone)  # once it is asked for, nobody knows until it is confirmed
+                    requests.delete(f"{server.url}/pool/examples/{gone}", timeout=30).raise_for_status()
+
+    editing = threading.Thread(target=edit)
+    editing.start()
+    while len(held) < edits // 2 and editing.is_alive():
+        time.sleep(0.001)
     server.process.send_signal(signal.SIGKILL)
+    editing.join()
     server.process.communicate()
     return held
 
@@ -231,7 +242,7 @@ def main(
     task: Annotated[str, typer.Option(help="Its task.")] = "rotten-tomatoes",
     seconds: Annotated[float, typer.Option(help="How long each load lasts.")] = 60.0,
     connections: Annotated[int, typer.Option(help="Connections; the overload has ten times as many.")] = 16,
-    edits: Annotated[int, typer.Option(help="Edits before the kill.")] = 50,
+    edits: Annotated[int, typer.Option(help="Edits before the kill, at least.")] = 50,
     out: Annotated[Path, typer.Option(help="The JSON file.")] = RESULT,
 ) -> None:
     """Measures, and fails where an edit was lost or a request went wrong."""
@@ -255,13 +266,13 @@ def main(
             held = killed_among_edits(server, of_task, edits)
         with running(artifact, task, journal) as server:
             found = edits_of(server)
-            result["kill"] = {"edits": edits, "held": len(held), "lost": len(held - found), "more": len(found - held)}
+            result["kill"] = {"confirmed": len(held), "lost": len(held - found), "unconfirmed": len(found - held)}
             result["exit_code_after_sigterm"] = server.end(signal.SIGTERM)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
     wrong = result["load"]["errors"] + result["overload"]["errors"] + result["load"]["statuses"].get("429", 0)
-    if wrong or held != found or result["exit_code_after_sigterm"]:
+    if wrong or held - found or len(found - held) > 1 or result["exit_code_after_sigterm"]:
         raise RuntimeError("a request went wrong, an edit was lost, or the service did not stop: see above")
 
 
