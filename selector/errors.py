@@ -284,6 +284,54 @@ class ClusterError(ShotsmithError):
     """A Ray cluster cannot be reached, has too little room, or lost its workers again and again."""
 
 
+class UnknownExampleError(UsageError):
+    """The pool has no example of a uid.
+
+    Args:
+        uid: The uid that was given.
+    """
+
+    def __init__(self, uid: str) -> None:
+        super().__init__(
+            f"the pool has no example with the uid {uid!r}",
+            expected="the uid of an example that is in the pool",
+            remedy="Look the pool up: it may have been edited.",
+        )
+        self.uid = uid
+
+
+class LanguageModelAbsentError(UsageError):
+    """Something needs the language model, and the service was started without one.
+
+    Args:
+        what: What needs it ("the orderer mdl").
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} needs the language model, and this service was started without one",
+            expected="a service with a language model",
+            remedy="Start it without --no-lm, or ask for what needs none.",
+        )
+        self.what = what
+
+
+class ServiceBusyError(ShotsmithError):
+    """A service has as many requests waiting as it takes.
+
+    Args:
+        waiting: How many there are.
+    """
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"{waiting} requests are waiting already",
+            expected="fewer requests at once",
+            remedy="Ask again after the time that Retry-After names.",
+        )
+        self.waiting = waiting
+
+
 class ExtraMissingError(ShotsmithError):
     """An optional dependency is not installed.
 

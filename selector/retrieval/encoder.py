@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
@@ -151,6 +151,16 @@ class SentenceEncoder:
         if not texts:
             return np.zeros((0, self.width), dtype=np.float32)
         return np.stack([self._known[text] for text in texts])
+
+    def forget_all_but(self, texts: Collection[str]) -> None:
+        """Frees the memory of embeddings that a long-lived process will not need again.
+
+        Args:
+            texts: Those that are remembered on, by every encoder of these weights.
+        """
+        kept = frozenset(texts)
+        for text in [text for text in self._known if text not in kept]:
+            del self._known[text]
 
     def token_embeddings(self, texts: Sequence[str]) -> list[npt.NDArray[np.float32]]:
         """Embeds the tokens of texts; see `TokenEncoder.token_embeddings`.

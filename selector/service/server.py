@@ -1,0 +1,100 @@
+"""Runs a service with uvicorn, and stops it so that whoever has asked is still answered."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+
+from selector.errors import UsageError
+from selector.service.application import Service
+
+BACKLOG = 512  # connections that the system keeps waiting
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether only this machine can reach an address.
+
+    Args:
+        host: A name or an address.
+
+    Returns:
+        Whether it is a loopback address; of names, only localhost.
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Takes a port.
+
+    Args:
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+
+    Returns:
+        The socket.
+
+    Raises:
+        UsageError: When it cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"port {port} of {host} cannot be listened on ({error})",
+            expected="an address of this machine with a free port",
+            remedy="Choose another --port or --host.",
+        ) from error
+
+
+class ServiceServer(uvicorn.Server):
+    """Serves until it is told to stop: running requests are answered, new ones get 503, then it ends.
+
+    A second signal, or a request that takes longer than the limits allow, ends it at once.
+
+    Args:
+        service: What is served.
+    """
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(
+            uvicorn.Config(
+                service,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                ws="none",
+                timeout_graceful_shutdown=int(service.limits.stop_seconds),
+            )
+        )
+        self._service = service
+        self._stopped_at = 0.0
+
+    def stop(self) -> None:
+        """Stops gracefully; may be called from any thread."""
+        if self._service.state.stopping:
+            self.should_exit = self.force_exit = True
+        else:
+            self._stopped_at = time.monotonic()
+        self._service.state.stopping = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stops at the first signal gracefully, at the second at once; see `uvicorn.Server.handle_exit`."""
+        del sig, frame
+        self.stop()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ends when the service is stopping and nobody waits any more; see `uvicorn.Server.on_tick`."""
+        ended, state = await super().on_tick(counter), self._service.state
+        if not state.stopping:
+            return ended
+        late = time.monotonic() - self._stopped_at > self._service.limits.stop_seconds
+        return ended or late or not state.running
