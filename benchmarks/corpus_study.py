@@ -11,7 +11,6 @@ which is the mean over many random prompts.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from benchmarks.epr_study import HERE, Study
+from benchmarks.epr_study import HERE
+from benchmarks.policy_study import VariantStudy
 from policies.corpus_stage import train_corpus_policy_on
-from policies.export import export_policy
 from policies.offline_dqn import CorpusTrainingConfig
 from selector.data.pool import Pool
 from selector.inference.engine import InferenceEngine
@@ -58,7 +57,7 @@ def training(variant: str, seed: int) -> CorpusTrainingConfig:
     return CorpusTrainingConfig(**{"shots": SHOTS, "dense": False, "seed": seed} | VARIANTS[variant])
 
 
-class CorpusStudy(Study):
+class CorpusStudy(VariantStudy):
     """One task with one seed; see `Study`.
 
     Args:
@@ -86,29 +85,20 @@ class CorpusStudy(Study):
         Args:
             variant: One of `VARIANTS`.
         """
-        folder, settings = (
-            self.work / "corpus" / variant.replace(", ", "-").replace(" ", "-"),
-            training(variant, self.seed),
-        )
-        stage, artifact = f"training {variant}", folder / "artifact"
-        finished = stage in self.result["config"] or artifact.is_dir()
-        if not self._is_done(stage, folder, asdict(settings)):
-            for name in (variant, f"{variant}, new pool", f"best-of-k as dear as {variant}"):
-                self.result["answers"].pop(name, None)
-            if finished:  # with other settings; what was interrupted goes on
-                shutil.rmtree(folder, ignore_errors=True)
-            with self._spending(stage):
-                train_corpus_policy_on(
-                    self.workspace, folder / "run", retriever=None, config=settings, progress=RichProgress()
-                )
-            self._finish(stage, asdict(settings))
-        if not artifact.is_dir():
-            export_policy(folder / "run", artifact)
-        self._answer_all(variant, artifact, tokens=self.result["cost"][stage]["tokens"])
+        settings = training(variant, self.seed)
+
+        def learn(run: Path) -> None:
+            train_corpus_policy_on(self.workspace, run, retriever=None, config=settings, progress=RichProgress())
+
+        answers = (variant, f"{variant}, new pool", f"best-of-k as dear as {variant}")
+        artifact = self._artifact(variant, self.work / "corpus", asdict(settings), answers=answers, learn=learn)
+        self._answer_all(variant, artifact, tokens=self.result["cost"][f"training {variant}"]["tokens"])
 
     def _answer_all(self, variant: str, artifact: Path, *, tokens: int) -> None:
         engine, pool = self.workspace.engine, self.workspace.task.pool
-        fresh = InferenceEngine(engine.lm, engine.template, self.new_pool)
+        fresh = InferenceEngine(
+            engine.lm, engine.template, self.new_pool, scoring=engine.scoring, calibration=engine.calibration
+        )
 
         def policy(own: InferenceEngine) -> Selector:
             return CorpusSelector.load(artifact, own.pool, force=True, engine=lambda: own)

@@ -114,9 +114,7 @@ class Study:
         changes = FREE_TEXT_TRAINING if self.free_text else {}
         config = RetrieverTrainingConfig(seed=self.seed, max_seq_length=LONGEST, **changes)
         if not self._is_done("training epr", folder, asdict(config)):
-            for answers in (self.result["answers"], self.result["cost"]):
-                for stale in ("epr", "epr: label vote", "answering epr", "answering epr: label vote"):
-                    answers.pop(stale, None)
+            self._forget_answers("epr", "epr: label vote")
             with self._spending("training epr"):
                 train_retriever_on(self.workspace, [mined], folder, config=config, progress=RichProgress())
             self._finish("training epr", asdict(config))
@@ -166,6 +164,11 @@ class Study:
     def _forget(self, stage: str) -> None:
         self.result["config"].pop(stage, None)
         self.result["cost"].pop(stage, None)
+
+    def _forget_answers(self, *names: str) -> None:
+        for name in names:
+            self.result["answers"].pop(name, None)
+            self.result["cost"].pop(f"answering {name}", None)
 
     def _finish(self, stage: str, settings: dict[str, Any]) -> None:
         self.result["config"][stage] = settings

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -73,7 +73,46 @@ def training(variant: str, seed: int) -> PolicyTrainingConfig:
     return PolicyTrainingConfig(**settings | VARIANTS[variant])
 
 
-class PolicyStudy(Study):
+class VariantStudy(Study):
+    """A study that trains policies; see `Study`."""
+
+    def _artifact(
+        self,
+        variant: str,
+        room: Path,
+        settings: dict[str, Any],
+        *,
+        answers: Sequence[str],
+        learn: Callable[[Path], Any],
+    ) -> Path:
+        """Trains and exports a variant where that is not done with these settings.
+
+        Args:
+            variant: Its name; its cost stands under "training" and the name.
+            room: Where the folders of all variants are.
+            settings: What the training depends on.
+            answers: Rows that depend on it: they are forgotten when it is trained anew.
+            learn: Trains into the run folder that it is given.
+
+        Returns:
+            The artifact.
+        """
+        stage, folder = f"training {variant}", room / variant.replace(", ", "-").replace(" ", "-")
+        artifact = folder / "artifact"
+        finished = stage in self.result["config"] or artifact.is_dir()
+        if not self._is_done(stage, folder, settings):
+            self._forget_answers(*answers)
+            if finished:  # with other settings; what was interrupted goes on
+                shutil.rmtree(folder, ignore_errors=True)
+            with self._spending(stage):
+                learn(folder / "run")
+            self._finish(stage, settings)
+        if not artifact.is_dir():
+            export_policy(folder / "run", artifact)
+        return artifact
+
+
+class PolicyStudy(VariantStudy):
     """One task with one seed; see `Study`."""
 
     def run_variant(self, variant: str) -> None:
@@ -82,20 +121,11 @@ class PolicyStudy(Study):
         Args:
             variant: One of `VARIANTS`.
         """
-        folder = self.work / "policies" / variant.replace(", ", "-").replace(" ", "-")
-        stage, artifact = f"training {variant}", folder / "artifact"
         retriever = self._retriever.encoder.fingerprint  # another one proposes other candidates
         settings = {"retriever": retriever, **asdict(training(variant, self.seed))}
-        finished = stage in self.result["config"] or artifact.is_dir()
-        if not self._is_done(stage, folder, settings):
-            self.result["answers"].pop(variant, None)
-            if finished:  # with other settings; what was interrupted goes on
-                shutil.rmtree(folder, ignore_errors=True)
-            with self._spending(stage):
-                self._learn(variant, folder)
-            self._finish(stage, settings)
-        if not artifact.is_dir():
-            export_policy(folder / "run", artifact)
+        artifact = self._artifact(
+            variant, self.work / "policies", settings, answers=[variant], learn=lambda run: self._learn(variant, run)
+        )
         pool, engine = self.workspace.task.pool, self.workspace.engine
 
         def answer(queries: Sequence[Example]) -> list[str]:
@@ -103,18 +133,18 @@ class PolicyStudy(Study):
 
         self._answer(variant, answer)
 
-    def _learn(self, variant: str, folder: Path) -> None:
+    def _learn(self, variant: str, run: Path) -> None:
         config, dev = training(variant, self.seed), self.workspace.task.dev
         rewarded = 3 * len(dev) // 4
         train_policy(
             self._problem(dev[:rewarded], config),
             self._problem(dev[rewarded:], config),
-            out=folder / "run",
+            out=run,
             config=config,
             provenance=provenance_of_policy(self.workspace, self._retriever, self.work / "epr"),
             progress=RichProgress(),
         )
-        lines = (folder / "run" / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+        lines = (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()
         self.result["metrics"][variant] = [json.loads(line) for line in lines]
 
     def _problem(self, queries: Sequence[Example], config: PolicyTrainingConfig) -> DecisionProblem:

@@ -159,7 +159,7 @@ def compare_methods(
             comparisons.append(_compared(plan, prepared, around, queries, shots=shots, budget=budget, cells=cells))
     context = _context(workspace, plan, command, budgets)
     markdown = markdown_tables(comparisons, context=context, metrics=plan.metrics)
-    stability = _stability(workspace, plan) if plan.order_sets else None
+    stability = _stability(around, plan) if plan.order_sets else None
     if stability is not None:
         context["stability"] = asdict(stability) | {"verdict": stability.verdict}
     return ComparisonOutcome(
@@ -192,13 +192,13 @@ def _context(
     }
 
 
-def _stability(workspace: Workspace, plan: ComparisonPlan) -> StabilityReport:
+def _stability(around: Surroundings, plan: ComparisonPlan) -> StabilityReport:
     """How much accuracy depends on order: random sets of the most shots, on dev queries, which no table counts."""
-    pool, rng = workspace.task.pool, np.random.default_rng(plan.seeds[0])
+    pool, rng = around.workspace.task.pool, np.random.default_rng(plan.seeds[0])
     shots = min(max(plan.numbers_of_shots), len(pool))
     sets = [Selection.of(*map(int, rng.choice(len(pool), shots, replace=False))) for _ in range(plan.order_sets)]
-    tried = PermutationConfig(permutations=plan.permutations, seed=plan.seeds[0])
-    return measure_stability(workspace.engine, workspace.task.dev[: plan.search_limit], sets, config=tried)
+    tried = PermutationConfig(permutations=around.permutations, seed=plan.seeds[0])
+    return measure_stability(around.workspace.engine, around.dev, sets, config=tried)
 
 
 def _baseline(plan: ComparisonPlan) -> str:

@@ -26,6 +26,7 @@ from policies.retriever_material import TrainingMaterial, gather, read_lines
 from policies.training_usage import read_usage
 from selector.data.pool import Pool
 from selector.errors import ArtifactError, ShotsmithError
+from selector.evaluation.cells import examples_fingerprint
 from selector.progress import SILENT, Progress
 from selector.prompting.embedding_text import input_text, labelled_text
 from selector.retrieval.encoder import weights_fingerprint
@@ -165,9 +166,14 @@ def _scratch(
 ) -> Path:
     """The folder of the training: the one that an interrupted call with the same arguments has left, or a new one."""
     content = hashlib.sha256("".join(line.line() for line in lines).encode()).hexdigest()
-    judges = hashlib.sha256(repr([(one.uid, dict(one.fields), one.label) for one in dev]).encode()).hexdigest()
     settings = json.dumps(
-        {"pool": pool.fingerprint, "lines": content, "dev": judges, "base": weights, "config": asdict(config)}
+        {
+            "pool": pool.fingerprint,
+            "lines": content,
+            "dev": examples_fingerprint(dev),
+            "base": weights,
+            "config": asdict(config),
+        }
     )
     folder = out.parent / f".{out.name}-training"
     with writing(folder):

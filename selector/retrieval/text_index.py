@@ -39,6 +39,7 @@ class TextIndex:
         self._vectors = VectorIndex(encoder.encode(texts), kind=kind)
         self._digests = _digests(texts)  # (rows ever added, 16) uint8
         self._positions: Numbers = np.arange(len(texts), dtype=np.int64)  # of each row in the list of texts
+        self._numbers: Numbers = self._positions  # of the row of each text
         self._ordered = True  # whether rows stand in the order of the texts
 
     def __len__(self) -> int:
@@ -72,7 +73,10 @@ class TextIndex:
             self._vectors.add(self._encoder.encode([texts[position] for position in new]))
             self._digests = np.concatenate([self._digests, digests[new]])
         self._positions = np.concatenate([positions, np.array(new, dtype=np.int64)])
-        self._ordered = bool((np.diff(self._positions[self._positions != GONE]) > 0).all())
+        kept = np.flatnonzero(self._positions != GONE)
+        self._numbers = np.empty(len(texts), dtype=np.int64)
+        self._numbers[self._positions[kept]] = kept
+        self._ordered = bool((np.diff(self._positions[kept]) > 0).all())
         return len(new)
 
     def search(self, rows: Rows, k: int) -> tuple[Rows, Numbers]:
@@ -104,9 +108,7 @@ class TextIndex:
         Returns:
             (N, D) the embeddings.
         """
-        rows = np.full(len(self), GONE, dtype=np.int64)
-        rows[self._positions[self._positions != GONE]] = np.flatnonzero(self._positions != GONE)
-        return self._vectors.rows_of(rows[list(positions)])
+        return self._vectors.rows_of(self._numbers[list(positions)])
 
     def save(self, folder: Path) -> None:
         """Writes the index: rows, digests of the texts, and the encoder's fingerprint; no text.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import corpus_study, epr_study
+from benchmarks import corpus_study, epr_study, policy_study
 from benchmarks.corpus_study import VARIANTS, CorpusStudy, training
 from benchmarks.policy_tables import corpus_lines
 from selector.data.task import Task
@@ -34,11 +34,15 @@ def test_nothing_that_judges_is_trained_on(tmp_path: Path, monkeypatch: pytest.M
 
     answered: list[str] = []
     monkeypatch.setattr(corpus_study, "train_corpus_policy_on", train)
-    monkeypatch.setattr(corpus_study, "export_policy", lambda _, artifact: artifact.mkdir())
+    monkeypatch.setattr(policy_study, "export_policy", lambda _, artifact: artifact.mkdir())
     monkeypatch.setattr(CorpusStudy, "_answer", lambda _, name, __: answered.append(name))
-    monkeypatch.setattr(epr_study.Workspace, "engine", SimpleNamespace(lm=None, template=task.template, pool=task.pool))
+    monkeypatch.setattr(
+        epr_study.Workspace,
+        "engine",
+        SimpleNamespace(lm=None, template=task.template, pool=task.pool, scoring="direct", calibration="none"),
+    )
     monkeypatch.setattr(epr_study.Workspace, "usage", epr_study.Workspace(task).usage)
-    monkeypatch.setattr(corpus_study, "InferenceEngine", lambda *_: None)
+    monkeypatch.setattr(corpus_study, "InferenceEngine", lambda *_, **__: None)
     for _ in range(2):
         study = CorpusStudy("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out")
         study.run_variant("rl")

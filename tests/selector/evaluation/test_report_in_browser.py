@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ from selector.evaluation.samples import first_runs
 from selector.evaluation.stability import stability_report
 from selector.types import Example, Selection
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = 1280, 390  # pixels
 # What sticks out of the page, and labels that stick out of their drawing.
 STICKING_OUT = """() => {
@@ -50,18 +47,6 @@ class Report:
     path: Path
     comparisons: list[Comparison]
     queries: list[Example]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
-    with playwright.sync_playwright() as driver:
-        # A container has no sandbox of its own to offer.
-        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

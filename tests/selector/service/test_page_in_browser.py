@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +13,6 @@ from selector.inference.engine import InferenceEngine
 from selector.testing import ToyLanguageModel
 from selector.workspace import Workspace
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = 1280, 390  # pixels
 HOSTILE = "<img src=x onerror=alert(1)><script>alert('gotcha')</script> ${title} & \"quotes\""
 CHOICES_TASK = """
@@ -66,18 +63,6 @@ FAINTEST = """() => {
   }
   return least;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
-    with playwright.sync_playwright() as driver:
-        # A container has no sandbox of its own to offer.
-        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
