@@ -14,13 +14,17 @@ from typing import Any
 
 import pytest
 
+from policies.mined_storage import read_mined
+from policies.mining import MiningConfig, mine
 from selector.errors import ClusterError, ModelLoadError, UsageError
+from selector.inference.engine import InferenceEngine
 from selector.lm import cluster
 from selector.lm.base import LanguageModel
 from selector.lm.cluster import RayLanguageModel
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
-from selector.testing import check_language_model, planted_examples
+from selector.strategies.random import RandomSelector
+from selector.testing import check_language_model, planted_examples, planted_pool, planted_template
 
 # Two workers that load torch and transformers take a minute on two cores; `make test-slow` runs what needs them.
 on_a_cluster = pytest.mark.slow
@@ -95,6 +99,25 @@ def test_a_cluster_gives_what_the_local_engine_gives(pair: tuple[RayLanguageMode
 def test_laws_of_every_language_model(pair: tuple[RayLanguageModel, LanguageModel]) -> None:
     """Guards the laws of `selector.testing` where a model is elsewhere."""
     assert check_language_model(pair[0], tolerance=1e-4, completions=(" dull", " warm", " and", " and dull")) == {}
+
+
+@on_a_cluster
+def test_mining_on_a_cluster_writes_what_mining_here_writes(
+    pair: tuple[RayLanguageModel, LanguageModel], tmp_path: Path
+) -> None:
+    """Guards `mine --engine ray`: the same candidates in the same order, with the scores of the same model."""
+    pool, written = planted_pool(12), []
+    for name, lm in zip(("remote", "local"), pair, strict=True):
+        config = MiningConfig(candidates=4, query_limit=None)
+        engine = InferenceEngine(lm, planted_template(), pool)
+        mine(engine, pool, recall=RandomSelector(pool), config=config, out=tmp_path / name)
+        written.append(read_mined(tmp_path / name))
+    remote, local = written
+    assert [mined.query for mined in remote] == [mined.query for mined in local]
+    assert len(remote) == len(pool)
+    for there, here in zip(remote, local, strict=True):
+        scores = {candidate.position: candidate.score for candidate in here.candidates}
+        assert {one.position: one.score for one in there.candidates} == pytest.approx(scores, abs=1e-4)
 
 
 @on_a_cluster
