@@ -1,4 +1,4 @@
-"""Writes the tables of the studies, and of what search and policies take, into docs/results.md.
+"""Writes the tables of the studies into docs/results.md, and picture and table of README.
 
 python -m benchmarks.tables
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks import scoring_study, warmup_study
 from benchmarks.epr_study import TASKS
+from benchmarks.front_page import PICTURE, README, demo_lines, front_lines, method_summaries, picture, read_demo
 from benchmarks.outcomes import Study, correctness, queries_of, read_studies, shown
 from benchmarks.policy_tables import corpus_lines, policy_lines, policy_study_lines
 from benchmarks.presets import RESULT as PRESETS
@@ -204,6 +205,18 @@ def neighbour_lines(measured: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def labelled_studies(found: Mapping[str, Sequence[Study]]) -> dict[str, Sequence[Study]]:
+    """Picks the tasks whose answers are labels.
+
+    Args:
+        found: Task to studies.
+
+    Returns:
+        Those tasks, in the order of the study.
+    """
+    return {task: found[task] for task in TASKS if task in found}
+
+
 def study_lines() -> list[str]:
     """Lays out the study.
 
@@ -211,7 +224,7 @@ def study_lines() -> list[str]:
         Lines of Markdown.
     """
     found = read_studies()
-    labelled = {task: found[task] for task in TASKS if task in found}
+    labelled = labelled_studies(found)
     written = {task: studies for task, studies in found.items() if task not in TASKS}
     lines = ["Accuracy, %, over all seeds and queries:", "", *accuracy_table(labelled)]
     lines += ["Paired differences in points with 95 % intervals:", "", *difference_table(labelled)]
@@ -227,8 +240,11 @@ def page() -> str:
     Returns:
         The whole page with new sections between their marks.
     """
-    text = PAGE.read_text(encoding="utf-8")
-    sections = {"epr": study_lines(), "search": search_table(json.loads(SEARCH.read_text("utf-8")))}
+    sections = {
+        "demo": demo_lines(read_demo()),
+        "epr": study_lines(),
+        "search": search_table(json.loads(SEARCH.read_text("utf-8"))),
+    }
     sections["policies"] = policy_lines(json.loads(POLICIES.read_text("utf-8")))
     sections["policy study"] = policy_study_lines(read_studies())
     sections["corpus study"] = corpus_lines()
@@ -243,6 +259,31 @@ def page() -> str:
             sections[name] = table(json.loads(file.read_text("utf-8")))
     if cells := read_cells():
         sections["prompts"] = prompt_lines(cells)
+    return filled(PAGE.read_text(encoding="utf-8"), sections)
+
+
+def front_page() -> tuple[str, str]:
+    """Puts the table into README.
+
+    Returns:
+        The whole of README, and its picture as SVG.
+    """
+    found = labelled_studies(read_studies())
+    summaries = method_summaries(found)
+    text = filled(README.read_text(encoding="utf-8"), {"results": front_lines(found, summaries)})
+    return text, picture(summaries)
+
+
+def filled(text: str, sections: Mapping[str, Sequence[str]]) -> str:
+    """Puts sections between their marks.
+
+    Args:
+        text: The page.
+        sections: Name to lines of Markdown.
+
+    Returns:
+        The whole page.
+    """
     for name, lines in sections.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         head, rest = text.split(begin)
@@ -252,3 +293,6 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    written, drawn = front_page()
+    README.write_text(written, encoding="utf-8")
+    PICTURE.write_text(drawn, encoding="utf-8")

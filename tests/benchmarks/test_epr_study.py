@@ -130,6 +130,9 @@ def test_what_an_interrupted_stage_has_spent_counts(tmp_path: Path, monkeypatch:
 def test_the_documentation_shows_the_result_files() -> None:
     """Guards against numbers in the documentation that no result file holds."""
     assert tables.page() == tables.PAGE.read_text(encoding="utf-8")
+    shown, drawn = tables.front_page()
+    assert shown == tables.README.read_text(encoding="utf-8")
+    assert drawn == tables.PICTURE.read_text(encoding="utf-8")
 
 
 def test_recipes_are_laid_out_by_task() -> None:
