@@ -54,7 +54,15 @@ def training(variant: str, seed: int) -> CorpusTrainingConfig:
     Returns:
         The settings.
     """
-    return CorpusTrainingConfig(**{"shots": SHOTS, "dense": False, "seed": seed} | VARIANTS[variant])
+    settings: dict[str, Any] = {
+        "shots": SHOTS,
+        "dense": False,
+        "episodes": 100,
+        "reward_queries": 50,
+        "evaluate_every": 200,  # dev chooses among some twenty prompts
+        "seed": seed,
+    }
+    return CorpusTrainingConfig(**settings | VARIANTS[variant])
 
 
 class CorpusStudy(VariantStudy):
