@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -33,7 +34,7 @@ LABELS_ONLY: Final = "labels only, no language model"
 RECIPES: Final[dict[str, dict[str, Any]]] = {
     DEFAULTS: {},
     LABELS_ONLY: {},
-    "900 members of the pool": {"unscored": 900, "epochs": 1},
+    "900 members of the pool": {"unscored": 900},  # about as many rows: each is drawn twice
     "2 epochs": {"epochs": 2},
     "mined queries only": {"unscored": 0},
     "distillation instead of contrastive": {"contrastive": 0.0, "distillation": 1.0},
@@ -63,11 +64,13 @@ def measure(name: str, seed: int, recipe: str, *, work: Path) -> dict[str, Any]:
     """
     workspace = Workspace(Task.load(name, seed=seed, data_dir=SHARED_DATA))
     folder = work / f"{name}-{seed}" / "recipes" / recipe.replace(", ", "-").replace(" ", "-")
-    if recipe == DEFAULTS and (study := HERE / "results" / "epr" / f"{name}-{seed}.json").is_file():
-        own = json.loads(study.read_text(encoding="utf-8"))  # the same training, measured there
-        return _cell(name, seed, recipe, own["metrics"]["epr"], own["cost"]["training epr"]["seconds"])
-    mined = [] if recipe == LABELS_ONLY else [work / f"{name}-{seed}" / "mined"]
     config = RetrieverTrainingConfig(seed=seed, max_seq_length=LONGEST, **RECIPES[recipe])
+    study = HERE / "results" / "epr" / f"{name}-{seed}.json"
+    if recipe == DEFAULTS and study.is_file():
+        own = json.loads(study.read_text(encoding="utf-8"))
+        if own["config"].get("training epr") == asdict(config):  # the same training, measured there
+            return _cell(name, seed, recipe, own["metrics"]["epr"], own["cost"]["training epr"]["seconds"])
+    mined = [] if recipe == LABELS_ONLY else [work / f"{name}-{seed}" / "mined"]
     start = time.monotonic()
     train_retriever_on(workspace, mined, folder, config=config, progress=RichProgress())
     return _cell(name, seed, recipe, read_retriever_card(folder).metrics, round(time.monotonic() - start, 1))

@@ -11,6 +11,7 @@ was trained or mined with other settings than today's, or is missing from the wo
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -93,10 +94,10 @@ class Study:
         recall = FREE_TEXT_RECALL if self.free_text else RECALL
         settings = {"recall": [*recall], **asdict(mining)}
         if not self._is_done("mining", mined, settings):
+            self._forget("training epr")  # before mining: a kill must not leave a retriever of other lists
             with self._spending("mining"):
                 mine_candidates(self.workspace, mined, config=mining, recall=recall, progress=RichProgress())
             self._finish("mining", settings)
-            self._forget("training epr")
         self._train(mined)
         for reference in () if self.free_text else REFERENCES:
             self._answer(reference, lambda queries, name=reference: self._refer(name, queries))  # type: ignore[misc]
@@ -154,16 +155,21 @@ class Study:
             print(f"{self.result['task']} {self.seed} {name}: {sum(right) / len(right):.3f}", flush=True)
 
     def _is_done(self, stage: str, folder: Path, settings: dict[str, Any]) -> bool:
-        """Whether a stage is finished; forgets its cost where it was finished with other settings or is gone."""
-        if folder.exists() and self.result["config"].get(stage) == settings:
+        """Whether a stage is finished; what was finished with other settings, or is gone, is forgotten and deleted."""
+        known = self.result["config"].get(stage)
+        if folder.exists() and known == settings:
             return True
-        if stage in self.result["config"]:
+        if known is not None:
             self._forget(stage)
+            if known != settings:
+                shutil.rmtree(folder, ignore_errors=True)
         return False
 
     def _forget(self, stage: str) -> None:
+        """Written at once: what is made again may be killed half-way, and must not count as done then."""
         self.result["config"].pop(stage, None)
         self.result["cost"].pop(stage, None)
+        self._write()
 
     def _forget_answers(self, *names: str) -> None:
         for name in names:

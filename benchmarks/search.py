@@ -29,7 +29,7 @@ from selector.errors import UnknownNameError, UsageError
 from selector.retrieval.index import INDEX_FILE, KINDS, Numbers, Rows, VectorIndex
 
 RESULT = Path(__file__).parent / "results" / "search.json"
-SIZES = (10_000, 100_000, 1_000_000)
+SIZES = (10_000, 50_000, 100_000, 500_000, 1_000_000)
 WIDTH, BLOCK = 384, 50_000
 CLUSTERS, COMMON, SPREAD = 100, 0.5, 1.6  # similarities of short texts under a sentence encoder are much like these
 K, FEW, QUERIES, BATCH = 64, 10, 300, 100

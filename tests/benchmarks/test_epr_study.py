@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from benchmarks import epr_recipes, epr_study, outcomes, policy_speed, policy_ta
 from benchmarks.epr_study import Study
 from benchmarks.search import COLUMNS
 from envs.planted import planted_problem
+from policies.retriever_config import RetrieverTrainingConfig
 from selector.data.task import Task
 
 
@@ -109,10 +112,12 @@ def test_what_was_made_otherwise_is_made_again(tmp_path: Path, monkeypatch: pyte
     assert study._is_done("mining", folder, {"candidates": 8})
     folder.rmdir()
     assert not study._is_done("mining", folder, {"candidates": 8})
-    assert "mining" not in study.result["cost"]
+    kept = json.loads(study.path.read_text())
+    assert "mining" not in kept["cost"] | kept["config"]  # a kill while it is made again leaves no claim
     folder.mkdir()
     study._finish("mining", {"candidates": 8})
     assert not study._is_done("mining", folder, {"candidates": 9})
+    assert not folder.exists()
 
 
 def test_what_an_interrupted_stage_has_spent_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +138,43 @@ def test_the_documentation_shows_the_result_files() -> None:
     shown, drawn = tables.front_page()
     assert shown == tables.README.read_text(encoding="utf-8")
     assert drawn == tables.PICTURE.read_text(encoding="utf-8")
+
+
+def test_lists_mined_anew_forget_the_retriever_of_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards a kill while mining again, after which the retriever of the old lists counted as trained on the new."""
+    task = Task.load("rotten-tomatoes")
+    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    study = Study("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out")
+    study._finish("training epr", {"seed": 0})
+
+    def killed(*_: object, **__: object) -> None:
+        assert "training epr" not in json.loads(study.path.read_text())["config"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(epr_study, "mine_candidates", killed)
+    with pytest.raises(KeyboardInterrupt):
+        study.run()
+
+
+def test_defaults_of_another_recipe_are_not_taken_from_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the figures of an old recipe under the name of today's."""
+    metrics = {f"{name}_{when}": 0.5 for name in (epr_recipes.VOTE, epr_recipes.SHARE) for when in ("before", "after")}
+    config = RetrieverTrainingConfig(seed=0, max_seq_length=epr_study.LONGEST)
+    study = {"metrics": {"epr": metrics}, "cost": {"training epr": {"seconds": 9.0}}}
+    file = tmp_path / "results" / "epr" / "rotten-tomatoes-0.json"
+    file.parent.mkdir(parents=True)
+    monkeypatch.setattr(epr_recipes, "HERE", tmp_path)
+    task = Task.load("rotten-tomatoes")
+    monkeypatch.setattr(epr_recipes.Task, "load", lambda *_, **__: task)
+    trained: list[object] = []
+    monkeypatch.setattr(epr_recipes, "train_retriever_on", lambda *_, **given: trained.append(given["config"]))
+    monkeypatch.setattr(epr_recipes, "read_retriever_card", lambda _: SimpleNamespace(metrics=metrics))
+    for own, times in ((asdict(config), 0), (asdict(config) | {"unscored": 900}, 1)):
+        file.write_text(json.dumps(study | {"config": {"training epr": own}}))
+        assert epr_recipes.measure("rotten-tomatoes", 0, "defaults", work=tmp_path)["after"] == 0.5
+        assert len(trained) == times
 
 
 def test_recipes_are_laid_out_by_task() -> None:
