@@ -144,7 +144,7 @@ def index(
     task: TaskOption,
     retriever: Annotated[Path, typer.Option("--retriever", help="A folder of train-retriever.")],
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Embed all again: where the index there is damaged.")
+        bool, typer.Option("--rebuild", help="Embed all again: where the index there cannot be read.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -51,12 +51,13 @@ class ExactSearch:
         numbers = np.empty((len(queries), k), dtype=np.int64)
         hidden = np.fromiter(removed, dtype=np.int64, count=len(removed))
         part = max(1, PRODUCTS_AT_ONCE // len(self.rows))
+        coarse: _Coarse | None = None  # which knows nothing of removed rows
         if len(queries) <= FEW and not removed and len(self.rows) >= WORTH_A_COPY:
             part = 1
-            self._coarse = self._coarse or _Coarse(self.rows)
+            coarse = self._coarse = self._coarse or _Coarse(self.rows)
         for start in range(0, len(queries), part):
             asked = queries[start : start + part]
-            near = self._coarse.near(asked[0], k) if self._coarse is not None and part == 1 else None
+            near = None if coarse is None else coarse.near(asked[0], k)
             candidates = [near] if near is not None else self._candidates(asked, k, hidden)
             for at, (query, own) in enumerate(zip(asked, candidates, strict=True), start):
                 scores[at], numbers[at] = _best(self.rows, query, own, k)

@@ -1,21 +1,29 @@
 """Inner-product search over embeddings: exact by matrix products, HNSW or IVF with FAISS, chosen by size.
 
-FAISS keeps the rows of every kind, in memory or in a file that is mapped into it. Rows keep their number for ever:
-removed ones are only passed over, added ones are numbered on. This module knows vectors and
-their numbers, nothing else.
+FAISS keeps the rows of every kind, in memory or in a file that is mapped into it. Rows keep their number as long as the
+index lives: removed ones are only passed over, added ones are numbered on. An index that its size no longer suits is
+built anew out of its own rows. The files of a save carry one random id, so that no two saves are ever read as one. This
+module knows vectors and their numbers, nothing else.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 
-from selector.errors import ArtifactError, TooFewExamplesError, UnknownNameError
+from selector.data.paths import full_disk_named
+from selector.errors import ArtifactError, DataFileError, TooFewExamplesError, UnknownNameError
 from selector.retrieval.exact import ExactSearch
 
 Rows = npt.NDArray[np.float32]
@@ -26,8 +34,12 @@ KINDS: Final = ("exact", "hnsw", "ivf")
 EXACT_UP_TO, HNSW_UP_TO = 50_000, 500_000
 LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 80, 64  # of HNSW: M, efConstruction, efSearch
 ROWS_PER_LIST, LISTS_SEARCHED = 1000, 32  # of IVF
+MOST_GROWTH = 2  # of the lists that suit an IVF index over those that it has
 INDEX_FILE, STATE_FILE = "index.faiss", "index.json"
-VERSION = 1
+SCRATCH = ".saving-"  # opens the name of the folder that a save is written into
+VERSION = 2
+VECTOR_FILES: Final = (INDEX_FILE, STATE_FILE)
+REMEDY = "Build it again: shotsmith index --rebuild."
 
 
 class VectorIndex:
@@ -44,10 +56,11 @@ class VectorIndex:
     def __init__(self, rows: Rows, *, kind: str = "auto") -> None:
         if kind not in (*KINDS, "auto"):
             raise UnknownNameError("index", kind, known=(*KINDS, "auto"))
-        self.kind = _suiting(len(rows)) if kind == "auto" else kind
+        self._automatic = kind == "auto"
+        self.kind = _suiting(len(rows)) if self._automatic else kind
         self._index: Any = _empty(self.kind, rows)
         self._removed: set[int] = set()
-        self._file: Path | None = None
+        self._mapped = False
         self._exact: ExactSearch | None = None
         self._index.add(np.ascontiguousarray(rows, dtype=np.float32))
 
@@ -68,8 +81,8 @@ class VectorIndex:
         Returns:
             (A,) their numbers, behind all that were ever given.
         """
-        if self._file is not None:  # mapped memory cannot grow
-            self._index, self._file = _read(self._file, memory_map=False), None
+        if self._mapped:
+            self._index, self._mapped = _in_memory(self._index), False
         self._exact = None  # where FAISS keeps the rows changes
         first = int(self._index.ntotal)
         self._index.add(np.ascontiguousarray(rows, dtype=np.float32))
@@ -82,6 +95,38 @@ class VectorIndex:
             numbers: Which; those that are not there are passed over.
         """
         self._removed |= {int(number) for number in numbers if 0 <= number < self._index.ntotal}
+
+    def outgrown(self, added: int) -> bool:
+        """Tells whether an index with more rows had better be `rebuilt` than get them by `add`.
+
+        Args:
+            added: How many more rows; may be 0.
+
+        Returns:
+            True where another kind suits the rows that are left and the kind was chosen automatically, where many more
+            lists suit them, or where more than half of all rows are removed ones.
+        """
+        size = len(self) + added
+        if not size:
+            return False
+        if 2 * len(self._removed) > size + len(self._removed):
+            return True
+        if self._automatic and _suiting(size) != self.kind:
+            return True
+        return self.kind == "ivf" and _suiting_lists(size) > MOST_GROWTH * int(self._index.nlist)
+
+    def rebuilt(self, added: Rows) -> VectorIndex:
+        """Makes an index of the rows that are left and further ones.
+
+        Args:
+            added: (A, D) float32; A may be 0.
+
+        Returns:
+            The index, of a kind chosen anew where it was chosen automatically. The rows that are left are numbered from
+            0 in the order of their former numbers, those that are added stand behind them.
+        """
+        rows = np.concatenate([self.rows_of(self._left()), added])
+        return VectorIndex(rows, kind="auto" if self._automatic else self.kind)
 
     def search(self, queries: Rows, k: int) -> tuple[Rows, Numbers]:
         """Finds the k best rows for each query.
@@ -130,44 +175,70 @@ class VectorIndex:
 
         Args:
             folder: Where; made when missing. An index that is there is replaced.
-        """
-        import faiss
 
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = folder / (INDEX_FILE + ".part")
-        faiss.write_index(self._index, str(scratch))
-        state = {"version": VERSION, "kind": self.kind, "removed": sorted(self._removed)}
-        (folder / STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
-        scratch.replace(folder / INDEX_FILE)
+        Raises:
+            DiskFullError: When there is no room; an index that is there stays as it is.
+            DataFileError: When the folder cannot be written.
+        """
+        with saved_together(folder, VECTOR_FILES) as (scratch, save_id):
+            self.write(scratch, save_id)
+
+    def write(self, folder: Path, save_id: str) -> None:
+        """Writes the index's own files, as a part of a save.
+
+        Args:
+            folder: Where; it is there.
+            save_id: Of the save.
+        """
+        import faiss as typed_otherwise
+
+        faiss: Any = typed_otherwise
+        with (folder / INDEX_FILE).open("wb") as file:
+            # A file that FAISS opens by itself keeps silent where its last bytes find no room.
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
+            file.write(save_id.encode())  # FAISS reads no further than its own end
+        state = {"version": VERSION, "save": save_id, "kind": self.kind, "automatic": self._automatic}
+        content = json.dumps({**state, "removed": sorted(self._removed)})
+        (folder / STATE_FILE).write_text(content + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, *, memory_map: bool = True) -> VectorIndex:
+    def load(cls, folder: Path, *, memory_map: bool = True, save_id: str | None = None) -> VectorIndex:
         """Reads an index.
 
         Args:
             folder: A folder written by `save`.
             memory_map: Whether rows stay in the file until they are needed; processes then share them.
+            save_id: Of the save that it has to be of; None for any.
 
         Returns:
             The index.
 
         Raises:
-            ArtifactError: When a file is missing, damaged or of another version.
+            ArtifactError: When a file is missing, damaged, of another version or of another save.
         """
+        path = folder / STATE_FILE
         try:
-            state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-            version, kind = state["version"], str(state["kind"])
+            state = json.loads(path.read_text(encoding="utf-8"))
+            if state["version"] != VERSION:
+                raise _unreadable(path, f"version {state['version']}", expected=f"version {VERSION}")
+            kind, automatic, own_id = str(state["kind"]), bool(state["automatic"]), str(state["save"])
             removed = {int(number) for number in state["removed"]}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise _unreadable(folder / STATE_FILE, str(error)) from error
-        if version != VERSION or kind not in KINDS:
-            raise _unreadable(folder / STATE_FILE, f"version {version}, kind {kind!r}")
+            raise _unreadable(path, str(error)) from error
+        if kind not in KINDS:
+            raise _unreadable(path, f"kind {kind!r}")
+        if save_id not in (None, own_id):
+            raise _unreadable(path, "of another save than the files beside it")
         index = cls.__new__(cls)
-        index.kind, index._removed = kind, removed
-        index._index = _read(folder / INDEX_FILE, memory_map=memory_map)
-        index._file = folder / INDEX_FILE if memory_map else None
+        index.kind, index._automatic, index._removed = kind, automatic, removed
+        index._index = _read(folder / INDEX_FILE, memory_map=memory_map, save_id=own_id)
+        index._mapped = memory_map
         index._exact = None
         return index
+
+    def _left(self) -> Numbers:
+        """The numbers of the rows that are not removed, ascending."""
+        return np.setdiff1d(np.arange(self._index.ntotal, dtype=np.int64), np.array(sorted(self._removed), np.int64))
 
     def _stored(self) -> Rows:
         """(P, D) the rows of an exact index where FAISS keeps them."""
@@ -192,7 +263,7 @@ class VectorIndex:
 
     def _searched_through(self, queries: Rows, k: int) -> tuple[Rows, Numbers]:
         """Exact search over all that is left."""
-        left = np.setdiff1d(np.arange(self._index.ntotal, dtype=np.int64), np.array(sorted(self._removed), np.int64))
+        left = self._left()
         products = queries @ self.rows_of(left).T
         best = np.argsort(-products, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(products, best, axis=1), left[best]
@@ -202,6 +273,10 @@ def _suiting(rows: int) -> str:
     if rows <= EXACT_UP_TO:
         return "exact"
     return "hnsw" if rows <= HNSW_UP_TO else "ivf"
+
+
+def _suiting_lists(rows: int) -> int:
+    return max(1, rows // ROWS_PER_LIST)
 
 
 def _empty(kind: str, rows: Rows) -> Any:
@@ -215,22 +290,73 @@ def _empty(kind: str, rows: Rows) -> Any:
         index = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = BUILD_BREADTH
         return index
-    lists = max(1, len(rows) // ROWS_PER_LIST)
+    lists = _suiting_lists(len(rows))
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, lists, faiss.METRIC_INNER_PRODUCT)
     index.train(np.ascontiguousarray(rows, dtype=np.float32))  # FAISS samples what k-means needs, with a fixed seed
     return index
 
 
-def _read(path: Path, *, memory_map: bool) -> Any:
+def _read(path: Path, *, memory_map: bool, save_id: str) -> Any:
     import faiss
 
     try:
-        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if memory_map else 0)
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if memory_map else 0)
+        with path.open("rb") as file:  # last, so that a file that is replaced meanwhile is noticed
+            file.seek(-len(save_id), os.SEEK_END)
+            own_id = file.read().decode("utf-8", errors="replace")
     except RuntimeError as error:
         raise _unreadable(path, "not an index of FAISS") from error
+    except OSError as error:
+        raise _unreadable(path, str(error)) from error
+    if own_id != save_id:
+        raise _unreadable(path, f"of another save than {STATE_FILE} beside it")
+    return index
 
 
-def _unreadable(path: Path, reason: str) -> ArtifactError:
-    return ArtifactError(
-        f"index {path} cannot be read ({reason})", expected="a file written by shotsmith", remedy="Build it again."
-    )
+def _in_memory(index: Any) -> Any:
+    """A copy of a mapped index, which cannot grow itself; its file may have been replaced since."""
+    import faiss as typed_otherwise
+
+    faiss: Any = typed_otherwise
+    writer, reader = faiss.VectorIOWriter(), faiss.VectorIOReader()
+    faiss.write_index(index, writer)
+    reader.data.swap(writer.data)
+    return faiss.read_index(reader)
+
+
+def _unreadable(path: Path, reason: str, *, expected: str = "a file written by shotsmith") -> ArtifactError:
+    return ArtifactError(f"index {path} cannot be read ({reason})", expected=expected, remedy=REMEDY)
+
+
+@contextmanager
+def saved_together(folder: Path, names: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """Saves files that belong together: none takes its place before all of them are written.
+
+    A reader that reads them in the reverse order, and finds one id in all, has files of one save.
+
+    Args:
+        folder: Where; made when missing. Files of these names are replaced.
+        names: What will be written, in the order in which it takes its place.
+
+    Yields:
+        A folder to write the files into, and the id of the save, which every file has to carry.
+
+    Raises:
+        DiskFullError: When there is no room; files that are there stay as they are.
+        DataFileError: When the folder or a file in it cannot be written.
+    """
+    try:
+        with full_disk_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.glob(SCRATCH + "*"):  # by a save that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            with TemporaryDirectory(prefix=SCRATCH, dir=folder, ignore_cleanup_errors=True) as scratch:
+                yield Path(scratch), uuid4().hex
+                for name in names:
+                    (Path(scratch) / name).replace(folder / name)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise DataFileError(
+            f"index {folder} cannot be written ({error})",
+            expected="a folder that can be written",
+            remedy="Mend its permissions, or move away what stands in its place, and run the same command again.",
+        ) from error

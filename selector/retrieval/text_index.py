@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from selector.errors import ArtifactError, ArtifactMismatchError
 from selector.retrieval.encoder import TextEncoder
-from selector.retrieval.index import Numbers, Rows, VectorIndex
+from selector.retrieval.index import REMEDY, VECTOR_FILES, Numbers, Rows, VectorIndex, saved_together
 
 DIGESTS_FILE, CARD_FILE = "texts.safetensors", "texts.json"
 DIGEST_BYTES = 16
@@ -37,7 +37,7 @@ class TextIndex:
     def __init__(self, encoder: TextEncoder, texts: Sequence[str], *, kind: str = "auto") -> None:
         self._encoder = encoder
         self._vectors = VectorIndex(encoder.encode(texts), kind=kind)
-        self._digests = _digests(texts)  # (rows ever added, 16) uint8
+        self._digests = _digests(texts)  # (rows in the index, with removed ones, 16) uint8
         self._positions: Numbers = np.arange(len(texts), dtype=np.int64)  # of each row in the list of texts
         self._numbers: Numbers = self._positions  # of the row of each text
         self._ordered = True  # whether rows stand in the order of the texts
@@ -54,7 +54,8 @@ class TextIndex:
         """Makes results positions in another list of texts.
 
         Args:
-            texts: P' texts; those that were there before are not embedded again.
+            texts: P' texts; those that were there before are not embedded again, even where the index is built anew
+                because its kind no longer suits its size.
 
         Returns:
             How many texts were embedded.
@@ -68,9 +69,16 @@ class TextIndex:
             if left := wanted[self._digests[row].tobytes()]:
                 positions[row] = left.pop()
         new = sorted(position for left in wanted.values() for position in left)
+        rows = np.zeros((0, self._vectors.width), dtype=np.float32)
+        if new:  # first: where an encoder fails, nothing has changed
+            rows = self._encoder.encode([texts[position] for position in new])
         self._vectors.remove(np.flatnonzero(positions == GONE))
+        if self._vectors.outgrown(len(new)):
+            self._vectors = self._vectors.rebuilt(rows)  # which leaves out what is gone
+            self._digests, positions = self._digests[positions != GONE], positions[positions != GONE]
+        elif new:
+            self._vectors.add(rows)
         if new:
-            self._vectors.add(self._encoder.encode([texts[position] for position in new]))
             self._digests = np.concatenate([self._digests, digests[new]])
         self._positions = np.concatenate([positions, np.array(new, dtype=np.int64)])
         kept = np.flatnonzero(self._positions != GONE)
@@ -114,12 +122,18 @@ class TextIndex:
         """Writes the index: rows, digests of the texts, and the encoder's fingerprint; no text.
 
         Args:
-            folder: Where; made when missing.
+            folder: Where; made when missing. An index that is there is replaced.
+
+        Raises:
+            DiskFullError: When there is no room; an index that is there stays as it is.
+            DataFileError: When the folder cannot be written.
         """
-        self._vectors.save(folder)
-        save_file({"digests": self._digests, "positions": self._positions}, folder / DIGESTS_FILE)
-        card = {"encoder": self._encoder.fingerprint}
-        (folder / CARD_FILE).write_text(json.dumps(card) + "\n", encoding="utf-8")
+        with saved_together(folder, (*VECTOR_FILES, DIGESTS_FILE, CARD_FILE)) as (scratch, save_id):
+            self._vectors.write(scratch, save_id)
+            tensors = {"digests": self._digests, "positions": self._positions}
+            save_file(tensors, scratch / DIGESTS_FILE, metadata={"save": save_id})
+            card = {"save": save_id, "encoder": self._encoder.fingerprint}
+            (scratch / CARD_FILE).write_text(json.dumps(card) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path, encoder: TextEncoder, texts: Sequence[str], *, memory_map: bool = True) -> TextIndex:
@@ -135,19 +149,10 @@ class TextIndex:
             The index.
 
         Raises:
-            ArtifactError: When a file is missing or damaged.
+            ArtifactError: When a file is missing, damaged, of another version or of another save than the others.
             ArtifactMismatchError: When it was made with another encoder.
         """
-        try:
-            made_with = str(json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))["encoder"])
-            tensors = load_file(folder / DIGESTS_FILE)
-            digests, positions = tensors["digests"], tensors["positions"]
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise ArtifactError(
-                f"index {folder} is missing or damaged ({type(error).__name__})",
-                expected="a folder written by shotsmith",
-                remedy="Build it again.",
-            ) from error
+        made_with, save_id, digests, positions = _read_texts(folder)
         if made_with != encoder.fingerprint:
             raise ArtifactMismatchError(
                 part="encoder",
@@ -156,17 +161,34 @@ class TextIndex:
                 remedy="Load the encoder that the index was made with, or build the index again.",
             )
         index = cls.__new__(cls)
-        index._encoder, index._vectors = encoder, VectorIndex.load(folder, memory_map=memory_map)
+        index._encoder = encoder
+        index._vectors = VectorIndex.load(folder, memory_map=memory_map, save_id=save_id)
         if len(positions) != len(digests) or int((positions != GONE).sum()) != len(index._vectors):
-            # A save that was cut leaves files of two saves.
-            raise ArtifactError(
-                f"index {folder} has {len(index._vectors)} vectors for {len(digests)} texts",
-                expected="a vector for each text",
-                remedy="Delete the index's files and build it again.",
-            )
+            raise _damaged(folder, f"{len(index._vectors)} vectors for {len(digests)} texts")
         index._digests, index._positions = digests, positions
         index.update(texts)
         return index
+
+
+def _read_texts(folder: Path) -> tuple[str, str, npt.NDArray[np.uint8], Numbers]:
+    """The fingerprint of the encoder, the id of the save, digests and positions."""
+    try:
+        card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+        made_with, save_id = str(card["encoder"]), str(card.get("save", ""))  # the first version had no id
+        with safe_open(folder / DIGESTS_FILE, framework="numpy") as file:
+            own_id = (file.metadata() or {}).get("save", "")
+            digests, positions = file.get_tensor("digests"), file.get_tensor("positions")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise _damaged(folder, type(error).__name__) from error
+    if own_id != save_id:
+        raise _damaged(folder, "files of two saves")
+    return made_with, save_id, digests, positions
+
+
+def _damaged(folder: Path, reason: str) -> ArtifactError:
+    return ArtifactError(
+        f"index {folder} is missing or damaged ({reason})", expected="a folder written by shotsmith", remedy=REMEDY
+    )
 
 
 def _digests(texts: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -110,3 +110,14 @@ def test_an_answer_is_the_same_in_every_batch() -> None:
         parts = [search.search(rows[start : start + size], 7) for start in range(0, 60, size)]
         assert np.concatenate([own for own, _ in parts])[:60].tolist() == scores.tolist()
         assert np.concatenate([own for _, own in parts])[:60].tolist() == numbers.tolist()
+
+
+def test_rows_are_removed_between_searches_of_few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards removed rows against the copy in eight bits, made when there were none, where queries are asked singly."""
+    rows = clusters(2500, seed=8, width=32, distinct=2500, spread=0.0)
+    search = ExactSearch(rows)
+    monkeypatch.setattr(exact, "PRODUCTS_AT_ONCE", 1)  # as with more rows than are multiplied at once
+    for removed in (set(), {0, 1}, set(), set(range(0, 2500, 2))):
+        for asked in (rows[:3], rows[:9]):
+            scores, numbers = search.search(asked, 4, removed=removed)
+            assert (scores.tolist(), numbers.tolist()) == sorted_products(asked, rows, 4, removed)
