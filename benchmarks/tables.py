@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import scoring_study, warmup_study
+from benchmarks.ceiling_study import RESULT as CEILING
+from benchmarks.ceiling_study import ceiling_lines
 from benchmarks.epr_study import TASKS
 from benchmarks.front_page import PICTURE, README, demo_lines, front_lines, method_summaries, picture, read_demo
 from benchmarks.outcomes import Study, correctness, queries_of, read_studies, shown
@@ -248,6 +250,8 @@ def page() -> str:
     sections["policies"] = policy_lines(json.loads(POLICIES.read_text("utf-8")))
     sections["policy study"] = policy_study_lines(read_studies())
     sections["corpus study"] = corpus_lines()
+    if CEILING.is_file():
+        sections["ceiling"] = ceiling_lines(json.loads(CEILING.read_text("utf-8")))
     if NEIGHBOURS.is_file():
         sections["neighbours"] = neighbour_lines(json.loads(NEIGHBOURS.read_text("utf-8")))
     if RECIPES.is_file():

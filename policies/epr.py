@@ -84,8 +84,8 @@ def train_retriever(
     header, lines = read_lines(_places(mined), pool)
     model = load_base(base_encoder, longest=config.max_seq_length, encoders=config.encoders)
     material = gather(lines, model, pool, dev=dev, labels=closed, config=config)
-    scratch = _scratch(out, pool, lines, dev=dev, weights=weights_fingerprint(model), config=config)
-    metrics = material.counted(pool) | material.measured(model, pool, config, suffix="before")
+    scratch = _scratch(out, pool, lines, dev=dev, closed=closed, weights=weights_fingerprint(model), config=config)
+    metrics = material.counted() | material.measured(model, pool, config, suffix="before")
     with writing(out):
         try:
             _fit(model, material, pool, closed, config=config, folder=scratch, progress=progress)
@@ -137,10 +137,14 @@ def _replace(
     out: Path, model: SentenceTransformer, card: RetrieverCard, *, config: RetrieverTrainingConfig, scratch: Path
 ) -> None:
     """Writes the retriever beside its place, then puts it there."""
+    from policies.evaluation_points import HISTORY_FILE
+
     made = scratch / "retriever"
     shutil.rmtree(made, ignore_errors=True)
     write_retriever(model, card, config=asdict(config), folder=made)
     shutil.copytree(scratch / "tensorboard", made / "tensorboard", dirs_exist_ok=True)
+    if (scratch / HISTORY_FILE).is_file():
+        shutil.copy(scratch / HISTORY_FILE, made)
     if out.exists():
         shutil.rmtree(out)
     made.rename(out)
@@ -161,6 +165,7 @@ def _scratch(
     lines: Sequence[MinedQuery],
     *,
     dev: Sequence[Example],
+    closed: Sequence[str],
     weights: str,
     config: RetrieverTrainingConfig,
 ) -> Path:
@@ -169,6 +174,8 @@ def _scratch(
     settings = json.dumps(
         {
             "pool": pool.fingerprint,
+            "near_duplicates": pool.near_duplicates,
+            "labels": list(closed),
             "lines": content,
             "dev": examples_fingerprint(dev),
             "base": weights,

@@ -32,6 +32,7 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
         evaluate: Measures the model, higher is better; None for no evaluation.
         patience: Evaluations without a better one until training stops.
         advance: Called with the steps done.
+        log: Called with every evaluation and the step after which it was made.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
         evaluate: Callable[[], float] | None,
         patience: int,
         advance: Callable[[int], None],
+        log: Callable[[float, int], None] = lambda value, step: None,
     ) -> None:
         self._model = model
         self._points = set(points)
@@ -50,17 +52,18 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
         self._evaluate = evaluate
         self._patience = patience
         self._advance = advance
+        self._log = log
         self.evaluations: list[float] = []
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Takes up what the checkpoint had, its steps and its evaluations; else evaluates the model as it came."""
         self._advance(state.global_step)
         passed = sum(point <= state.global_step for point in self._points)
-        if passed and (self._folder / HISTORY_FILE).is_file():
+        if passed:
             # A checkpoint may be older than the last evaluation, which is then made again.
-            self.evaluations = json.loads((self._folder / HISTORY_FILE).read_text(encoding="utf-8"))[: passed + 1]
-        elif self._evaluate is not None:
-            self._judge(self._evaluate)
+            self.evaluations = read_evaluations(self._folder)[: passed + 1]
+        if self._evaluate is not None and not self.evaluations:
+            self._judge(self._evaluate, state.global_step)
         self._stop_if_patience_ended(control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -70,17 +73,20 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
             return
         control.should_save = True
         if self._evaluate is not None:
-            self._judge(self._evaluate)
+            self._judge(self._evaluate, state.global_step)
             self._stop_if_patience_ended(control)
 
-    def _judge(self, evaluate: Callable[[], float]) -> None:
+    def _judge(self, evaluate: Callable[[], float], step: int) -> None:
         self._model.eval()
         value = evaluate()
         self._model.train()
         if not self.evaluations or value > max(self.evaluations):
             self._write_best()
         self.evaluations.append(value)
-        (self._folder / HISTORY_FILE).write_text(json.dumps(self.evaluations), encoding="utf-8")
+        self._log(value, step)
+        scratch = self._folder / (HISTORY_FILE + ".part")
+        scratch.write_text(json.dumps(self.evaluations), encoding="utf-8")
+        scratch.replace(self._folder / HISTORY_FILE)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Marks the checkpoint as whole, and deletes all but the last two."""
@@ -103,6 +109,22 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
         if self.evaluations:
             since_best = len(self.evaluations) - 1 - self.evaluations.index(max(self.evaluations))
             control.should_training_stop = since_best >= self._patience
+
+
+def read_evaluations(folder: Path) -> list[float]:
+    """Reads what a training has been evaluated to.
+
+    Args:
+        folder: The folder of the training.
+
+    Returns:
+        The evaluations, that before training first; none where there is no file, or a damaged one.
+    """
+    try:
+        found = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [float(value) for value in found] if isinstance(found, list) else []
 
 
 def evaluation_points(ends: Sequence[int], at_least: int) -> list[int]:

@@ -95,8 +95,15 @@ def fine_tune(
     if has_two_encoders(model):
         arguments.router_mapping = {name: "query" if name == "query" else "document" for name in columns}
     points = evaluation_points(np.cumsum([len(epoch) for epoch in epochs]).tolist(), config.evaluations)
+    writer = SummaryWriter(str(folder / "tensorboard"))
     stages = EvaluationPoints(
-        model, points, folder=folder, evaluate=evaluate, patience=config.patience, advance=advance
+        model,
+        points,
+        folder=folder,
+        evaluate=evaluate,
+        patience=config.patience,
+        advance=advance,
+        log=lambda value, step: writer.add_scalar("evaluation", value, step),
     )
     with _own_randomness():
         trainer = _Trainer(
@@ -104,7 +111,7 @@ def fine_tune(
             args=arguments,
             train_dataset=_dataset(batches, columns),
             loss=RetrieverLoss(model, loss),
-            callbacks=[stages, TensorBoardCallback(SummaryWriter(str(folder / "tensorboard")))],
+            callbacks=[stages, TensorBoardCallback(writer)],
         )
         trainer.remove_callback(PrinterCallback)
         checkpoint = whole_checkpoint(folder)

@@ -34,8 +34,8 @@ class MiningConfig:
         candidates: L, how many are scored for each query; at least 2.
         query_limit: Mine this many queries at most, None all of them; a later run with a higher limit goes on where
             this one ended.
-        context: How many demonstrations stand before each candidate when it is scored (set-conditioned scoring, as in
-            Se2): those that recall ranks behind the L candidates, the same before all of them. 0 scores one-shot.
+        context: How many demonstrations stand before each candidate when it is scored (k-shot scoring): those
+            that recall ranks behind the L candidates, the same before all of them. 0 scores one-shot.
         storage: "jsonl" appends lines to one file; "parquet" adds a file with every call of the language model.
         seed: Seeds the order in which queries are mined, so that any number of them is a fair sample.
     """

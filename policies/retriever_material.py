@@ -6,13 +6,13 @@ This module knows no trainer; it measures an encoder as it stands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from policies.label_rule import LabelRule, TrainingQuery, candidates_by_label, split_by_label, split_candidates
+from policies.label_rule import TrainingQuery, candidates_by_label, split_by_label, split_candidates
 from policies.mined import MinedQuery, MiningHeader, merged
 from policies.mined_storage import read_header, read_mined
 from policies.retriever_config import RetrieverTrainingConfig
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 COMPARABLE = frozenset(("template", "lm", "scoring", "calibration", "context"))  # what scores depend on
+CONTEXT = frozenset(("recall", "candidates", "seed"))  # what else they depend on where a context stands before them
+JUDGED = 20_000  # members of the pool among which dev's neighbours are looked for, at most: dev judges several times
 HELD_OUT = 10  # one mined query in so many is kept from training where no dev set can judge
 
 
@@ -39,29 +41,24 @@ class TrainingMaterial:
         unscored: Queries whose scores are labels.
         held_out: Scored queries kept from training.
         dev: Labelled examples for the label vote.
-        views: The encoders that have been measured, by the fingerprint of their weights: what they have embedded is
-            not embedded again when the same weights are measured once more.
+        judged: Among whom their neighbours are looked for: the pool, or a sample of a large one.
+        agreement: How far the language model's scores and the labels agree, by name.
+        views: The encoders that were measured first and last, by the fingerprint of their weights: what they have
+            embedded is not embedded again when the same weights are measured once more.
     """
 
     scored: list[TrainingQuery]
     unscored: list[TrainingQuery]
     held_out: list[TrainingQuery]
     dev: list[Example]
+    judged: Pool
+    agreement: dict[str, float]
     views: dict[str, SentenceEncoder] = field(default_factory=dict)
 
-    def counted(self, pool: Pool) -> dict[str, float]:
+    def counted(self) -> dict[str, float]:
         """How much there is, and how far the language model's scores and the labels agree."""
-        return {
-            "mined_queries": float(len(self.scored)),
-            "unscored_queries": float(len(self.unscored)),
-        } | (
-            {
-                "mined_positive_label_agreement": label_agreement(self.scored, pool),
-                "mined_negative_label_agreement": label_agreement(self.scored, pool, positives=False),
-            }
-            if self.scored
-            else {}
-        )
+        counts = {"mined_queries": float(len(self.scored)), "unscored_queries": float(len(self.unscored))}
+        return counts | self.agreement
 
     def evaluator(
         self, model: SentenceTransformer, pool: Pool, config: RetrieverTrainingConfig
@@ -73,7 +70,7 @@ class TrainingMaterial:
             encoder = self._view(model)
             queries = encoder.for_queries()
             if self.dev:
-                return label_votes(encoder, pool, self.dev, query_encoder=queries, labelled=labelled).share
+                return label_votes(encoder, self.judged, self.dev, query_encoder=queries, labelled=labelled).share
             return pair_accuracy(encoder, pool, self.held_out, query_encoder=queries, labelled=labelled)
 
         return evaluate if self.dev or self.held_out else None
@@ -91,14 +88,18 @@ class TrainingMaterial:
             if part
         }
         if self.dev:
-            votes = label_votes(encoder, pool, self.dev, query_encoder=queries, labelled=labelled)
+            votes = label_votes(encoder, self.judged, self.dev, query_encoder=queries, labelled=labelled)
             metrics[f"dev_label_vote_accuracy_{suffix}"] = votes.accuracy
             metrics[f"dev_label_share_{suffix}"] = votes.share
         return metrics
 
     def _view(self, model: SentenceTransformer) -> SentenceEncoder:
         view = encoder_of(model)
-        return self.views.setdefault(view.fingerprint, view)
+        found = self.views.setdefault(view.fingerprint, view)
+        for other in [*self.views][1:]:  # each holds the embeddings of all that is judged
+            if other != view.fingerprint:
+                del self.views[other]
+        return found
 
 
 def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader | None, list[MinedQuery]]:
@@ -126,7 +127,8 @@ def read_lines(mined: Sequence[Path], pool: Pool) -> tuple[MiningHeader | None, 
                 expected=f"the pool in use, {pool.fingerprint[:12]}",
                 remedy="Use the task that was mined, or mine again.",
             )
-        if headers and (other := COMPARABLE & {*headers[0].differences(header)}):
+        comparable = COMPARABLE | CONTEXT if header.context else COMPARABLE
+        if headers and (other := comparable & {*headers[0].differences(header)}):
             raise DataFileError(
                 f"{place} was scored with another {', '.join(sorted(other))} than {mined[0]}",
                 expected="scores that can be compared",
@@ -167,7 +169,8 @@ def gather(
     Raises:
         DataFileError: When no query has a better and a worse candidate.
     """
-    rule = config.rule if labels else LabelRule(**{**asdict(config.rule), "same_label": False})
+    by_score = replace(config.rule, same_label=False)
+    rule = config.rule if labels else by_score
     scored = [split for split in (split_candidates(line, pool, rule) for line in lines) if split is not None]
     if not scored and (lines or not (labels and config.unscored)):
         raise DataFileError(
@@ -188,7 +191,26 @@ def gather(
         asked = encoder.encode([input_text(example) for example in others])
         by_label = candidates_by_label(others, pool, rows=rows, query_rows=asked, rule=rule, seed=config.seed)
         unscored = [split for split in map(split_by_label, by_label) if split is not None]
-    return TrainingMaterial(trained, unscored, held_out, judges)
+    agreement = _agreement([split_candidates(line, pool, by_score) for line in lines], pool)
+    return TrainingMaterial(trained, unscored, held_out, judges, _sample(pool, config.seed), agreement)
+
+
+def _agreement(splits: Sequence[TrainingQuery | None], pool: Pool) -> dict[str, float]:
+    """How often what the language model alone calls good, and bad, bears its query's label."""
+    known = [split for split in splits if split is not None]
+    if not known:
+        return {}
+    return {
+        "mined_positive_label_agreement": label_agreement(known, pool),
+        "mined_negative_label_agreement": label_agreement(known, pool, positives=False),
+    }
+
+
+def _sample(pool: Pool, seed: int) -> Pool:
+    if len(pool) <= JUDGED:
+        return pool
+    drawn = np.sort(np.random.default_rng(seed).choice(len(pool), JUDGED, replace=False))
+    return Pool((pool[int(at)] for at in drawn), near_duplicates=pool.near_duplicates)
 
 
 def encoder_of(model: SentenceTransformer) -> SentenceEncoder:

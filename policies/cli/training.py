@@ -69,6 +69,24 @@ def mine(
     print_folder(folder, as_json=as_json, usage=workspace.usage)
 
 
+MinedOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--mined", help="A folder of `shotsmith mine`; several times for several rounds, left out for labels alone."
+    ),
+]
+RuleOption = Annotated[str, typer.Option(help="Which candidates are good: top-bottom, threshold or all.")]
+PositivesOption = Annotated[int, typer.Option(min=1, help="Good candidates of a query, at most.")]
+NegativesOption = Annotated[int, typer.Option(min=1, help="Bad candidates of a query, at most.")]
+ThresholdOption = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="The gold label's probability from which --rule threshold says good.")
+]
+DistillationOption = Annotated[
+    float, typer.Option(min=0.0, help="Weight of the divergence from the language model's scores.")
+]
+TeacherOption = Annotated[float, typer.Option(help="Temperature of those scores, nats.")]
+HardNegativesOption = Annotated[int, typer.Option(min=1, help="Bad candidates of its own in each row.")]
+EncodersOption = Annotated[int, typer.Option(min=1, max=2, help="2 for queries and demonstrations apart.")]
 EpochsOption = Annotated[
     int | None, typer.Option(min=1, help=f"Passes over the training queries, at most; else about {ROWS:,} rows.")
 ]
@@ -81,31 +99,25 @@ BatchSizeOption = Annotated[int, typer.Option(min=2, help="Rows in a batch; its 
 @app.command("train-retriever")
 def train_retriever(
     task: TaskOption,
-    mined: Annotated[
-        list[Path], typer.Option("--mined", help="A folder of `shotsmith mine`; several times for several rounds.")
-    ],
     out: OutOption,
+    mined: MinedOption = None,
     epochs: EpochsOption = TRAINING.epochs,
     evaluations: Annotated[int, typer.Option(min=1, help="How often dev judges, at least.")] = TRAINING.evaluations,
     patience: PatienceOption = TRAINING.patience,
     batch_size: BatchSizeOption = TRAINING.batch_size,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")] = TRAINING.learning_rate,
-    rule: Annotated[
-        str, typer.Option(help="Which candidates are good: top-bottom, threshold or all.")
-    ] = TRAINING.rule.name,
+    rule: RuleOption = TRAINING.rule.name,
+    positives: PositivesOption = TRAINING.rule.positives,
+    negatives: NegativesOption = TRAINING.rule.negatives,
+    threshold: ThresholdOption = TRAINING.rule.threshold,
     unscored: Annotated[
         int, typer.Option(min=0, help="Members of the pool without scores to train on by their labels, at most.")
     ] = TRAINING.unscored,
     contrastive: Annotated[float, typer.Option(min=0.0, help="Weight of the contrastive loss.")] = TRAINING.contrastive,
-    distillation: Annotated[
-        float, typer.Option(min=0.0, help="Weight of the divergence from the language model's scores.")
-    ] = TRAINING.distillation,
-    hard_negatives: Annotated[
-        int, typer.Option(min=1, help="Bad candidates of its own in each row.")
-    ] = TRAINING.hard_negatives,
-    encoders: Annotated[
-        int, typer.Option(min=1, max=2, help="2 for queries and demonstrations apart.")
-    ] = TRAINING.encoders,
+    distillation: DistillationOption = TRAINING.distillation,
+    teacher_temperature: TeacherOption = TRAINING.teacher_temperature,
+    hard_negatives: HardNegativesOption = TRAINING.hard_negatives,
+    encoders: EncodersOption = TRAINING.encoders,
     labelled_demonstrations: Annotated[
         bool, typer.Option("--labelled-demonstrations/--plain-demonstrations", help="Embed them with their label.")
     ] = TRAINING.labelled_demonstrations,
@@ -125,17 +137,18 @@ def train_retriever(
         patience=patience,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        rule=LabelRule(rule),
+        rule=LabelRule(rule, positives=positives, negatives=negatives, threshold=threshold),
         hard_negatives=hard_negatives,
         unscored=unscored,
         contrastive=contrastive,
         distillation=distillation,
+        teacher_temperature=teacher_temperature,
         encoders=encoders,
         labelled_demonstrations=labelled_demonstrations,
         max_seq_length=max_seq_length,
         seed=seed,
     )
-    folder = train_retriever_on(Workspace.open(task), mined, out, config=config, progress=progress_for(quiet))
+    folder = train_retriever_on(Workspace.open(task), mined or [], out, config=config, progress=progress_for(quiet))
     print_folder(folder, as_json=as_json)
 
 

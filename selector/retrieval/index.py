@@ -31,7 +31,7 @@ Numbers = npt.NDArray[np.int64]
 
 KINDS: Final = ("exact", "hnsw", "ivf")
 # Rows up to which an index is chosen; the figures are those of benchmarks/search.py, on two cores.
-EXACT_UP_TO, HNSW_UP_TO = 50_000, 500_000
+EXACT_UP_TO, HNSW_UP_TO = 50_000, 200_000
 LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 80, 64  # of HNSW: M, efConstruction, efSearch
 ROWS_PER_LIST, LISTS_SEARCHED = 1000, 32  # of IVF
 MOST_GROWTH = 2  # of the lists that suit an IVF index over those that it has

@@ -56,7 +56,7 @@ def rows_saved(index: TextIndex, folder: Path) -> int:
 
 def test_the_limits_are_those_of_the_documentation() -> None:
     """Guards the limits against being swapped or changed without the page that promises them."""
-    expected = {1: "exact", 50_000: "exact", 50_001: "hnsw", 500_000: "hnsw", 500_001: "ivf", 5_000_000: "ivf"}
+    expected = {1: "exact", 50_000: "exact", 50_001: "hnsw", 200_000: "hnsw", 200_001: "ivf", 5_000_000: "ivf"}
     assert {rows: indexes._suiting(rows) for rows in expected} == expected
 
 
