@@ -43,6 +43,7 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "rl, language-model features": {"lm_features": True},
     "rl, 64 candidates": {"shortlist_size": 64},
     "rl, may stop": {"may_stop": True},
+    "rl, longer steps": {"learning_rate": 1e-3, "epochs": 10},
 }
 
 

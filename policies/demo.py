@@ -56,7 +56,7 @@ class DemoConfig:
         queries: Test queries compared on.
         mined: Training queries mined.
         candidates: Candidates scored for each of them.
-        retriever_epochs: Rows that the retriever is trained on for each of them.
+        retriever_epochs: Rows that the retriever is trained on for each member of the pool.
         reward_queries: Queries on which the policy is rewarded, and as many dev queries at most.
         steps: Environment steps of policy training.
         shortlist: Candidates that the policy chooses from.
@@ -70,7 +70,7 @@ class DemoConfig:
     queries: int = 48
     mined: int = 64
     candidates: int = 8
-    retriever_epochs: int = 3
+    retriever_epochs: int = 2
     reward_queries: int = 32
     steps: int = 384
     shortlist: int = 12
@@ -131,9 +131,9 @@ def _learn(
         mining = MiningConfig(candidates=config.candidates, query_limit=config.mined, seed=config.seed)
         mined = mine_candidates(workspace, out / "mined", config=mining, progress=progress)
     mining_tokens = (engine.lm.usage - before).tokens
-    with _stage(console, "train the retriever on what was mined"):
+    with _stage(console, "train the retriever on what was mined, and on the labels of the rest"):
         if not (retriever / CARD_FILE).is_file():
-            training = RetrieverTrainingConfig(epochs=config.retriever_epochs, unscored=0, seed=config.seed)
+            training = RetrieverTrainingConfig(epochs=config.retriever_epochs, seed=config.seed)
             train_retriever_on(workspace, mined, retriever, config=training, progress=progress)
     before = engine.lm.usage
     with _stage(console, "train the policy by reinforcement learning, and export it"):
