@@ -15,7 +15,15 @@ from selector.testing import ToyEncoder, ToyLanguageModel
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = ("index.md", "concepts.md", "howto/own-data.md", "howto/own-model.md", "artifact.md", "footguns.md")
+PAGES = (
+    "index.md",
+    "concepts.md",
+    "howto/own-data.md",
+    "howto/own-model.md",
+    "artifact.md",
+    "footguns.md",
+    "policies.md",
+)
 
 
 def text(page: str) -> str:
