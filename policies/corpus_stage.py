@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from envs.corpus import CorpusProblem, CorpusScorer, corpus_problem
 from policies.offline_dqn import CorpusTrainingConfig, train_corpus_policy
 from policies.runs import RUN_FILE
-from policies.stages import embeddings_of, provenance_of_policy
+from policies.stages import embeddings_of, provenance_of_policy, with_rewards
 from policies.training_usage import usage_recorded
-from selector.data.pool import Pool
 from selector.progress import SILENT, Progress
-from selector.types import Example
 from selector.workspace import Workspace
 
 
@@ -41,7 +38,7 @@ def train_corpus_policy_on(
     Raises:
         TooFewExamplesError: When the task has no reward or no dev query.
         UnknownNameError: When the reward is not known.
-        UsageError: When the folder holds another run.
+        UsageError: When the folder holds another run, or one with other labels, scoring or calibration.
     """
     task, engine = workspace.task, workspace.engine
     nearest = embeddings_of(workspace, retriever)
@@ -65,26 +62,13 @@ def train_corpus_policy_on(
         uncertainty=problem.uncertainty,
     )
     provenance = provenance_of_policy(workspace, nearest, retriever)
-    queries = {"reward queries": fingerprint_of(rewarded), "dev queries": fingerprint_of(task.dev)}
     with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume):
         return train_corpus_policy(
             problem,
             dev,
             out=out,
             config=config,
-            provenance=replace(provenance, fingerprints={**provenance.fingerprints, **queries}),
+            provenance=with_rewards(provenance, workspace, rewarded=rewarded, dev=task.dev),
             resume=resume,
             progress=progress,
         )
-
-
-def fingerprint_of(queries: tuple[Example, ...]) -> str:
-    """Identifies labelled queries.
-
-    Args:
-        queries: The queries.
-
-    Returns:
-        A sha256, hexadecimal.
-    """
-    return Pool(queries).fingerprint

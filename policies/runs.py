@@ -39,7 +39,8 @@ class Provenance:
     Attributes:
         encoder: The encoder's name, or the folder of a trained retriever.
         labelled_demonstrations: Whether demonstrations are embedded with their label.
-        fingerprints: Of "pool", "template", "encoder" and "language model".
+        fingerprints: Of "pool", "template", "encoder" and "language model", and of what it is paid by: "reward queries"
+            and "dev queries", and the names of "scoring" and "calibration".
     """
 
     encoder: str
@@ -69,7 +70,8 @@ def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
         there = read_run(out)
         if there == content:
             return True
-        changed = sorted(name for name in content["config"] if there["config"].get(name) != content["config"][name])
+        changed = _changed(there["config"], content["config"])
+        changed += _changed(there["provenance"]["fingerprints"], content["provenance"]["fingerprints"])
         raise UsageError(
             f"{out} holds a run with other settings or data ({', '.join(changed) or 'provenance'})",
             expected="the same settings and data to go on with it",
@@ -79,6 +81,10 @@ def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
     out.mkdir(parents=True)
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return False
+
+
+def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in {*there, *here} if there.get(name) != here.get(name))
 
 
 def read_run(run: Path) -> dict[str, Any]:

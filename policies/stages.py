@@ -7,6 +7,7 @@ everywhere. They know nothing of terminals; progress is shown by whoever passes 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from envs.demonstrations import query_problem
@@ -18,6 +19,7 @@ from policies.recall import build_recall
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.runs import RUN_FILE, Provenance
 from policies.training_usage import usage_recorded
+from selector.data.pool import Pool
 from selector.progress import SILENT, Progress
 from selector.strategies.dense import NearestSelector
 from selector.strategies.retriever import RetrieverSelector
@@ -114,6 +116,9 @@ def train_policy_on(
 
     Returns:
         The run folder.
+
+    Raises:
+        UsageError: When the folder holds another run, or one with other labels, scoring or calibration.
     """
     task, engine = workspace.task, workspace.engine
     nearest = embeddings_of(workspace, retriever)
@@ -130,12 +135,14 @@ def train_policy_on(
         )
 
     with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume):
+        rewarded, dev = problem(task.reward), problem(task.dev)
+        provenance = provenance_of_policy(workspace, nearest, retriever)
         return train_policy(
-            problem(task.reward),
-            problem(task.dev),
+            rewarded,
+            dev,
             out=out,
             config=config,
-            provenance=provenance_of_policy(workspace, nearest, retriever),
+            provenance=with_rewards(provenance, workspace, rewarded=task.reward[:limit], dev=task.dev[:limit]),
             resume=resume,
             progress=progress,
         )
@@ -179,3 +186,27 @@ def provenance_of_policy(workspace: Workspace, nearest: NearestSelector, retriev
             "language model": workspace.engine.lm.fingerprint,
         },
     )
+
+
+def with_rewards(
+    provenance: Provenance, workspace: Workspace, *, rewarded: Sequence[Example], dev: Sequence[Example]
+) -> Provenance:
+    """Adds what a policy is paid by: a run whose rewards have changed is another run.
+
+    Args:
+        provenance: What the policy is trained on.
+        workspace: The workspace.
+        rewarded: The labelled queries on which it is rewarded.
+        dev: The labelled queries on which its best weights are chosen.
+
+    Returns:
+        The provenance with the fingerprints of "reward queries" and "dev queries", gold labels included, and with the
+        names of "scoring" and "calibration".
+    """
+    paid = {
+        "reward queries": Pool(rewarded).fingerprint,
+        "dev queries": Pool(dev).fingerprint,
+        "scoring": workspace.engine.scoring,
+        "calibration": workspace.engine.calibration,
+    }
+    return replace(provenance, fingerprints={**provenance.fingerprints, **paid})
