@@ -34,6 +34,7 @@ from policies.q_learner import ConservativeQLearner, Losses, restore_learner, sa
 from policies.replay import Replay, keep_uncertainty, recall_uncertainty
 from policies.runs import (
     CORPUS_RUN,
+    METRICS_FILE,
     Provenance,
     append_metrics,
     forget_metrics_after,
@@ -262,7 +263,10 @@ class _Training:
 
     def run(self, place: Path | None, advance: Callable[[int], None]) -> None:
         """Trains to the end, from a checkpoint where there is one."""
-        if place is not None:
+        if place is None:  # whatever a killed process played and measured is done again
+            (self._out / ONLINE_FILE).unlink(missing_ok=True)
+            (self._out / METRICS_FILE).unlink(missing_ok=True)
+        else:
             self._restore(place)
             advance(self._learner.steps)
         config = self._config

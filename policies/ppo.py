@@ -32,7 +32,15 @@ from policies.cloning import (
     retriever_trajectories,
 )
 from policies.pointer import PointerPolicy
-from policies.runs import Provenance, append_metrics, forget_metrics_after, open_run, run_content, save_best
+from policies.runs import (
+    METRICS_FILE,
+    Provenance,
+    append_metrics,
+    forget_metrics_after,
+    open_run,
+    run_content,
+    save_best,
+)
 from policies.vectorised import MaskedVecEnv
 from selector.errors import UsageError
 from selector.learned.lm_features import PROMPT_FEATURES
@@ -302,6 +310,7 @@ class _Keeper(BaseCallback):
 
     def _on_training_start(self) -> None:
         if self._place is None:
+            (self._out / METRICS_FILE).unlink(missing_ok=True)  # left by a kill before the first checkpoint
             return
         extra = restore_checkpoint(self._place, self.model)
         forget_metrics_after(self._out, self.model.num_timesteps)

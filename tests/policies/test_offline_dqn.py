@@ -144,6 +144,27 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, work: str, 
     assert lines[0][-1]["steps"] == config.total_steps == 60 + 6 * 16
 
 
+@pytest.mark.parametrize("torn", ["", '{"number": 4, "act'])
+def test_a_kill_in_online_play_before_any_checkpoint_costs_nothing_else(tmp_path: Path, torn: str) -> None:
+    """Guards online.jsonl: episodes that a killed process left in it were read back for others that were played."""
+    config = small(steps=20, online_episodes=6, evaluate_every=50)
+    whole, cut = train(tmp_path / "whole", config), tmp_path / "cut"
+    with pytest.raises(KilledError):
+        train(cut, config, progress=KillsAt("Q-network", 30))
+    assert latest_checkpoint(cut / "checkpoints") is None
+    assert read_episodes(cut / ONLINE_FILE)
+    with (cut / ONLINE_FILE).open("a") as file:
+        file.write(torn)
+    (cut / "metrics.jsonl").write_text('{"steps": 50}\n')  # measured, and killed before the checkpoint
+    with pytest.raises(KilledError):
+        train(cut, config, progress=KillsAt("Q-network", 105))  # behind a checkpoint with all six
+    train(cut, config)
+    assert same(weights(cut), weights(whole))
+    assert (cut / ONLINE_FILE).read_text() == (whole / ONLINE_FILE).read_text()
+    steps = [json.loads(line)["steps"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [50, 100, config.total_steps]
+
+
 def test_the_same_seed_trains_the_same_policy_and_leaves_torch_alone(tmp_path: Path) -> None:
     """Guards determinism, that the seed matters, and the caller's random numbers."""
     torch.manual_seed(7)
