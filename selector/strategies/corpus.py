@@ -143,7 +143,7 @@ class CorpusSelector:
         Args:
             folder: A folder written by `shotsmith export`.
             pool: The pool to choose from.
-            force: Whether a pool or encoder other than the artifact's is taken.
+            force: Whether a pool, encoder, template or language model other than the artifact's is taken.
             encoder: An encoder that is loaded already; by default the artifact's own is.
             engine: Gives the engine; called only where the policy reads the language model or has a token budget.
             task_queries: Queries of a task that the policy was not trained on; see the class.
@@ -153,14 +153,18 @@ class CorpusSelector:
 
         Raises:
             ArtifactError: When the artifact is missing, damaged, of another version or of another kind.
-            ArtifactMismatchError: When pool or encoder differ from the artifact's and `force` is off.
+            ArtifactMismatchError: When pool or encoder, or template or language model of an engine that the policy
+                needs, differ from the artifact's and `force` is off.
             ModelLoadError: When its encoder cannot be loaded.
             UsageError: When the policy needs an engine and there is none, or it has another pool.
         """
         artifact = read_corpus_artifact(folder)
         encoder = fitting_encoder(artifact, pool, encoder, force=force)
         asked = engine() if engine is not None and artifact.needs_engine else None
-        return cls(artifact, pool, encoder, engine=asked, task_queries=task_queries)
+        selector = cls(artifact, pool, encoder, engine=asked, task_queries=task_queries)
+        if asked is not None:
+            selector.check_engine(asked, force=force)
+        return selector
 
     def check_engine(self, engine: InferenceEngine, *, force: bool = False) -> None:
         """Makes sure that answers come from the template and language model that the policy was trained for.

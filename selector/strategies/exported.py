@@ -24,7 +24,7 @@ def load_policy(
     Args:
         folder: A folder written by `shotsmith export`.
         pool: The pool to choose from.
-        force: Whether a pool or encoder other than the artifact's is taken.
+        force: Whether a pool, encoder, template or language model other than the artifact's is taken.
         engine: Gives the engine; called only where the policy reads the language model or counts tokens.
 
     Returns:
@@ -32,7 +32,8 @@ def load_policy(
 
     Raises:
         ArtifactError: When the artifact is missing, damaged or of another version.
-        ArtifactMismatchError: When pool or encoder differ from the artifact's and `force` is off.
+        ArtifactMismatchError: When pool or encoder, or template or language model of an engine that the policy needs,
+            differ from the artifact's and `force` is off.
         ModelLoadError: When its encoder cannot be loaded.
         UsageError: When the policy reads the language model or counts tokens, and there is no engine.
     """
@@ -49,7 +50,8 @@ def load_learned(
     Args:
         folder: A folder written by `shotsmith export` or `shotsmith train-retriever`.
         pool: The pool to choose from.
-        force: Whether a pool or encoder other than a policy's is taken; a retriever takes any pool.
+        force: Whether a pool, encoder, template or language model other than a policy's is taken; a retriever takes any
+            pool.
         engine: Gives the engine; called only where a policy reads the language model or counts tokens.
 
     Returns:
@@ -57,7 +59,8 @@ def load_learned(
 
     Raises:
         ArtifactError: When the folder is missing, damaged or of another version.
-        ArtifactMismatchError: When pool or encoder differ from the policy's and `force` is off.
+        ArtifactMismatchError: When pool or encoder, or template or language model of an engine that the policy needs,
+            differ from the policy's and `force` is off.
         ModelLoadError: When its encoder cannot be loaded.
         UsageError: When a policy reads the language model or counts tokens, and there is no engine.
     """

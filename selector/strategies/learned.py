@@ -81,7 +81,7 @@ class LearnedSelector:
         Args:
             folder: A folder written by `shotsmith export`.
             pool: The pool to choose from.
-            force: Whether a pool or encoder other than the artifact's is taken.
+            force: Whether a pool, encoder, template or language model other than the artifact's is taken.
             encoder: An encoder that is loaded already; by default the artifact's own is.
             engine: Gives the engine, over the same pool; called only where the policy looks at states with the language
                 model, or has a token budget and no token counts.
@@ -94,7 +94,8 @@ class LearnedSelector:
 
         Raises:
             ArtifactError: When the artifact is missing, damaged or of another version.
-            ArtifactMismatchError: When pool or encoder differ from the artifact's and `force` is off.
+            ArtifactMismatchError: When pool or encoder, or template or language model of an engine that the policy
+                needs, differ from the artifact's and `force` is off.
             ModelLoadError: When its encoder cannot be loaded.
             UsageError: When the policy needs an engine or token counts and has none, or the engine has another pool.
         """
@@ -102,7 +103,10 @@ class LearnedSelector:
         encoder = fitting_encoder(artifact, pool, encoder, force=force)
         counts = artifact.manifest.token_budget is not None and token_counts is None
         asked = engine() if engine is not None and (artifact.asks_language_model or counts) else None
-        return cls(artifact, pool, encoder, engine=asked, token_counts=token_counts, beams=beams)
+        selector = cls(artifact, pool, encoder, engine=asked, token_counts=token_counts, beams=beams)
+        if asked is not None:
+            selector.check_engine(asked, force=force)
+        return selector
 
     def check_engine(self, engine: InferenceEngine, *, force: bool = False) -> None:
         """Makes sure that answers come from the template and language model that the policy was trained for.

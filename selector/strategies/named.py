@@ -165,6 +165,8 @@ def build_selector(
     Raises:
         UnknownNameError: When the name is neither a method nor such a folder.
         ArtifactError: When a folder's content is missing or damaged.
+        ArtifactMismatchError: When an artifact was made for another pool, or asks the engine and was made for another
+            template or language model.
         UsageError: When the pool has no example of a uid named, or the encoder does not suit the method.
         TooFewExamplesError: When a method searches on dev queries and there are none.
     """

@@ -44,7 +44,12 @@ def artifact(folder: Path, pool: Pool, **changes: object) -> Path:
         labelled_demonstrations=False,
         network=SIZES,
         encoder="toy",
-        fingerprints={"pool": pool.fingerprint, "encoder": ToyEncoder().fingerprint},
+        fingerprints={
+            "pool": pool.fingerprint,
+            "encoder": ToyEncoder().fingerprint,
+            "template": planted_template().fingerprint,
+            "language model": ToyLanguageModel().fingerprint,
+        },
         **changes,  # type: ignore[arg-type]
     )
     with torch.random.fork_rng():

@@ -113,7 +113,12 @@ def test_an_exported_policy_sees_in_serving_what_it_saw_in_training(tmp_path: Pa
     config = PolicyTrainingConfig(
         shots=2, shortlist_size=6, total_steps=64, copies=8, rollout_steps=4, batch_size=16, lm_features=True
     )
-    fingerprints = {"pool": own.pool.fingerprint, "encoder": ToyEncoder().fingerprint}
+    fingerprints = {
+        "pool": own.pool.fingerprint,
+        "encoder": ToyEncoder().fingerprint,
+        "template": own.template.fingerprint,
+        "language model": own.lm.fingerprint,
+    }
     provenance = Provenance("toy", labelled_demonstrations=False, fingerprints=fingerprints)
     run = train_policy(made, made, out=tmp_path / "run", config=config, provenance=provenance)
     folder = export_policy(run, tmp_path / "policy")
