@@ -18,9 +18,10 @@ from gymnasium.vector.utils import batch_space
 
 from envs.demonstrations import DemoSelectionEnv, observation_space
 from envs.dynamics import DecisionConfig, DecisionProblem, Episode
+from envs.queries import check_split, training_queries
 from envs.rewards import EngineScorer, PotentialScorer
 from envs.vector import VectorDemoSelection
-from selector.errors import TooFewExamplesError, UnknownNameError
+from selector.errors import TooFewExamplesError
 from selector.inference.engine import InferenceEngine
 from selector.learned.candidate_set import CandidateSet, build_candidate_set, draw_candidates, embed_task
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES, observe_corpus
@@ -301,7 +302,8 @@ def make_environment(
 
     Args:
         task: A TASK.toml, or the name of a bundled task.
-        split: Which queries value prompts: "reward" or "dev". The test split is never seen.
+        split: Which queries value prompts: "reward" or "dev". Without reward queries these are the first three quarters
+            and the rest of the dev queries. The test split is never seen.
         shots: H, the most demonstrations in a prompt.
         candidates: K, how many members of the pool are drawn as candidates.
         reward: "accuracy", "probability", "logprob" or "margin".
@@ -319,23 +321,37 @@ def make_environment(
 
     Raises:
         TaskFileError: When the task file is missing or wrong.
-        TooFewExamplesError: When there is no query.
+        EmptyPoolError: When there is no reward query, and too few dev queries to give some away.
+        TooFewExamplesError: When there is no dev query, and they were asked for.
         UnknownNameError: When split or reward is not known.
     """
-    if split not in ("reward", "dev"):
-        raise UnknownNameError("split", split, known=("reward", "dev"))
+    check_split(split)
     workspace = Workspace.open(task, use_store=use_store)
     own = workspace.task
+    queries = training_queries(own.reward, own.dev)
     rules = DecisionConfig(shots=shots, size=candidates, may_stop=may_stop, dense=dense)
     problem = corpus_problem(
         workspace.engine,
         NearestSelector(own.pool, workspace.encoder),
-        own.reward if split == "reward" else own.dev,
+        queries.of_split(split),
         config=replace(rules, max_per_label=max_per_label, token_budget=token_budget),
         reward=reward,
         token_cost=token_cost,
         lm_features=lm_features,
-        task_queries=own.reward,
+        task_queries=queries.rewarding,
         seed=seed,
     )
     return CorpusSelectionEnv(problem)
+
+
+def make_vector_environment(num_envs: int, **options: Any) -> VectorCorpusSelection:
+    """Builds many copies over one workspace; what `gymnasium.make_vec("envs:shotsmith/CorpusSelection-v0", ...)` calls.
+
+    Args:
+        num_envs: How many copies.
+        **options: See `make_environment`.
+
+    Returns:
+        The copies.
+    """
+    return VectorCorpusSelection(make_environment(**options).problem, num_envs)

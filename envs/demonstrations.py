@@ -12,8 +12,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.dynamics import DecisionConfig, DecisionProblem, Episode
+from envs.queries import check_split, training_queries
 from envs.rewards import EngineScorer
-from selector.errors import UnknownNameError, UsageError
+from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.lm_features import PROMPT_FEATURES, EngineReader
 from selector.learned.observation import Observation, feature_names
@@ -217,7 +218,8 @@ def make_environment(
 
     Args:
         task: A TASK.toml, or the name of a bundled task.
-        split: Where queries come from: "reward" or "dev". The test split is never seen.
+        split: Where queries come from: "reward" or "dev". Without reward queries these are the first three quarters and
+            the rest of the dev queries. The test split is never seen.
         shots: H, the most demonstrations in a prompt.
         shortlist_size: K, how many nearest candidates each query is offered.
         reward: "logprob", "probability", "margin" or "accuracy".
@@ -234,12 +236,12 @@ def make_environment(
 
     Raises:
         TaskFileError: When the task file is missing or wrong.
+        EmptyPoolError: When there is no query.
         UnknownNameError: When split or reward is not known.
     """
-    if split not in ("reward", "dev"):
-        raise UnknownNameError("split", split, known=("reward", "dev"))
+    check_split(split)
     workspace = Workspace.open(task, use_store=use_store)
-    queries = workspace.task.reward if split == "reward" else workspace.task.dev
+    queries = training_queries(workspace.task.reward, workspace.task.dev).of_split(split)
     nearest = NearestSelector(workspace.task.pool, workspace.encoder)
     config = DecisionConfig(
         shots=shots,

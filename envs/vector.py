@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from envs.demonstrations import observation_space
+from envs.demonstrations import make_environment, observation_space
 from envs.dynamics import DecisionProblem, Episode
 from selector.learned.observation import Observation
 
@@ -127,6 +127,19 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
 
     def _information(self) -> dict[str, Any]:
         return {"query": np.array([episode.query for episode in self.episodes])}
+
+
+def make_vector_environment(num_envs: int, **options: Any) -> VectorDemoSelection:
+    """Builds many copies over one workspace; what `gymnasium.make_vec("envs:shotsmith/DemoSelection-v0", ...)` calls.
+
+    Args:
+        num_envs: How many copies.
+        **options: See `envs.demonstrations.make_environment`.
+
+    Returns:
+        The copies.
+    """
+    return VectorDemoSelection(make_environment(**options).problem, num_envs)
 
 
 def stacked(states: Sequence[Observation]) -> Observation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from envs.corpus import CorpusProblem, CorpusScorer, corpus_problem
+from envs.queries import training_queries
 from policies.offline_dqn import CorpusTrainingConfig, train_corpus_policy
 from policies.runs import RUN_FILE
 from policies.stages import embeddings_of, provenance_of_policy, with_rewards
@@ -36,13 +37,14 @@ def train_corpus_policy_on(
         The run folder.
 
     Raises:
-        TooFewExamplesError: When the task has no reward or no dev query.
+        EmptyPoolError: When the task has no reward query, and too few dev queries to give some away.
+        TooFewExamplesError: When the task has reward queries but no dev query.
         UnknownNameError: When the reward is not known.
         UsageError: When the folder holds another run, or one with other labels, scoring or calibration.
     """
-    task, engine = workspace.task, workspace.engine
-    nearest = embeddings_of(workspace, retriever)
-    rewarded = task.reward[: config.reward_queries]
+    asked = training_queries(workspace.task.reward, workspace.task.dev)
+    engine, nearest = workspace.engine, embeddings_of(workspace, retriever)
+    rewarded = asked.rewarding[: config.reward_queries]
     problem = corpus_problem(
         engine,
         nearest,
@@ -51,13 +53,13 @@ def train_corpus_policy_on(
         reward=config.reward,
         token_cost=config.token_cost,
         lm_features=config.lm_features,
-        task_queries=task.reward,
+        task_queries=asked.rewarding,
         seed=config.seed,
     )
     # The candidates, and what the language model says of them, are the same; only the queries differ.
     dev = CorpusProblem(
         problem.candidates,
-        CorpusScorer(engine, task.dev, kind=config.reward, token_cost=config.token_cost),
+        CorpusScorer(engine, asked.judging, kind=config.reward, token_cost=config.token_cost),
         config.decision(),
         uncertainty=problem.uncertainty,
     )
@@ -68,7 +70,7 @@ def train_corpus_policy_on(
             dev,
             out=out,
             config=config,
-            provenance=with_rewards(provenance, workspace, rewarded=rewarded, dev=task.dev),
+            provenance=with_rewards(provenance, workspace, rewarded=rewarded, dev=asked.judging),
             resume=resume,
             progress=progress,
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from envs.demonstrations import query_problem
 from envs.dynamics import DecisionProblem
+from envs.queries import training_queries
 from policies.epr import train_retriever
 from policies.mining import MiningConfig, mine
 from policies.ppo import PolicyTrainingConfig, train_policy
@@ -105,6 +106,8 @@ def train_policy_on(
 ) -> Path:
     """Trains a policy on the task's reward queries over the shortlists of a retriever or of the task's encoder.
 
+    Which queries reward it where the task has no reward queries, `envs.queries.training_queries` says.
+
     Args:
         workspace: The workspace.
         out: The run folder.
@@ -118,10 +121,11 @@ def train_policy_on(
         The run folder.
 
     Raises:
+        EmptyPoolError: When the task has no reward or no dev query.
         UsageError: When the folder holds another run, or one with other labels, scoring or calibration.
     """
-    task, engine = workspace.task, workspace.engine
-    nearest = embeddings_of(workspace, retriever)
+    asked = training_queries(workspace.task.reward, workspace.task.dev)
+    engine, nearest = workspace.engine, embeddings_of(workspace, retriever)
 
     def problem(queries: Sequence[Example]) -> DecisionProblem:
         return query_problem(
@@ -135,14 +139,14 @@ def train_policy_on(
         )
 
     with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume):
-        rewarded, dev = problem(task.reward), problem(task.dev)
+        rewarded, dev = problem(asked.rewarding), problem(asked.judging)
         provenance = provenance_of_policy(workspace, nearest, retriever)
         return train_policy(
             rewarded,
             dev,
             out=out,
             config=config,
-            provenance=with_rewards(provenance, workspace, rewarded=task.reward[:limit], dev=task.dev[:limit]),
+            provenance=with_rewards(provenance, workspace, rewarded=asked.rewarding[:limit], dev=asked.judging[:limit]),
             resume=resume,
             progress=progress,
         )
