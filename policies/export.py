@@ -31,8 +31,8 @@ def export_policy(run: Path, artifact: Path) -> Path:
         The artifact.
 
     Raises:
-        ArtifactError: When the run is not evaluated, or the artifact read back scores actions unlike the training
-            process did; then nothing is written.
+        ArtifactError: When the run is not evaluated or damaged, or the artifact read back scores actions unlike the
+            training process did; then nothing is written.
     """
     content = read_run(run)
     folder = Path(provenance_of(content).encoder)

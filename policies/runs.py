@@ -14,13 +14,15 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Final, Generic
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from selector.errors import ArtifactError, UsageError
+from selector.evaluation.results import write_whole
 from selector.learned.artifact import NetworkT
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
@@ -30,6 +32,15 @@ from selector.learned.tensors import save_tensors
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 POLICY_RUN, CORPUS_RUN = "policy-run", "corpus-policy-run"  # a prompt for each query, or one for a task
+_SCRATCH: Final = f".{RUN_FILE}.new"
+_PARTS: Final = frozenset(
+    [
+        *("checkpoints", "best", ".best", "tensorboard"),
+        *("lm_usage.json", ".lm_usage.json.new", "uncertainty.safetensors"),
+        *(f"{name}.{end}" for name in ("metrics", "episodes", "online", "oracle") for end in ("jsonl", "new")),
+    ]
+)
+"""All that stands in a run folder beside run.json."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +71,13 @@ def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
         Whether a run is continued.
 
     Raises:
-        UsageError: When the folder holds another run, or files that are no run.
+        ArtifactError: When a run is to be continued and what says what it is is damaged.
+        UsageError: When the folder holds another run, a run that nothing says what it is, or files that are no run.
     """
     path = out / RUN_FILE
     content = json.loads(json.dumps(content))
-    if out.exists() and not path.is_file() and any(out.iterdir()):
-        raise UsageError(f"{out} holds other files", expected="a run folder or nothing", remedy="Choose another --out.")
+    if out.exists() and not path.is_file():
+        _require_no_other_files(out, resume=resume)
     if path.is_file() and resume:
         there = read_run(out)
         if there == content:
@@ -79,8 +91,21 @@ def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
         )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
     return False
+
+
+def _require_no_other_files(out: Path, *, resume: bool) -> None:
+    """Refuses a folder without run.json, but for what a kill leaves, and what --no-resume may delete."""
+    there = {entry.name for entry in out.iterdir()} - {_SCRATCH}
+    if not there <= _PARTS:
+        raise UsageError(f"{out} holds other files", expected="a run folder or nothing", remedy="Choose another --out.")
+    if resume and there:
+        raise UsageError(
+            f"{out} holds parts of a run ({', '.join(sorted(there))}) without {RUN_FILE}",
+            expected=f"{RUN_FILE}, which says what the run is, to go on with it",
+            remedy="Pass --no-resume to start afresh, or choose another --out.",
+        )
 
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
@@ -97,18 +122,26 @@ def read_run(run: Path) -> dict[str, Any]:
         The content given to `open_run`.
 
     Raises:
-        ArtifactError: When the folder is no run.
+        ArtifactError: When the folder is no run, or its run.json is damaged.
     """
     try:
         content: dict[str, Any] = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
-        content["config"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{run} is no run folder ({type(error).__name__})",
-            expected="a folder written by `shotsmith train-policy`",
-            remedy="Check the path or train again.",
-        ) from error
+        parts = [content[name] for name in ("config", "network", "provenance")]
+        parts.append(Provenance(**content["provenance"]).fingerprints)
+        lists = [content[name] for name in ("candidates", "features") if content.get("kind") == CORPUS_RUN]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_run(run, type(error).__name__) from error
+    if not all(isinstance(part, dict) for part in parts) or not all(isinstance(part, list) for part in lists):
+        raise _no_run(run, f"{RUN_FILE} is damaged")
     return content
+
+
+def _no_run(run: Path, how: str) -> ArtifactError:
+    return ArtifactError(
+        f"{run} is no run folder ({how})",
+        expected="a folder written by `shotsmith train-policy`",
+        remedy="Check the path, or train again with --no-resume.",
+    )
 
 
 def append_metrics(run: Path, line: Mapping[str, float]) -> None:
@@ -189,7 +222,7 @@ def read_best(run: Path) -> Best[PointerNetwork]:
         Network, parity observations and metrics.
 
     Raises:
-        ArtifactError: When the run has not been evaluated yet.
+        ArtifactError: When the run has not been evaluated yet, or is damaged.
     """
     return _read_best(run, lambda sizes: PointerNetwork(PointerNetworkConfig(**sizes)))
 
@@ -204,7 +237,7 @@ def read_corpus_best(run: Path) -> Best[CorpusQNetwork]:
         Network, parity observations and metrics.
 
     Raises:
-        ArtifactError: When the run has not been evaluated yet.
+        ArtifactError: When the run has not been evaluated yet, or is damaged.
     """
     return _read_best(run, lambda sizes: CorpusQNetwork(CorpusNetworkConfig(**sizes)))
 
@@ -213,10 +246,25 @@ def _read_best(run: Path, build: Callable[[dict[str, Any]], NetworkT]) -> Best[N
     content, place = read_run(run), run / "best"
     if not place.is_dir():
         raise ArtifactError(f"{run} has no best/ folder", expected="an evaluated run", remedy="Let it train longer.")
-    network = build(content["network"])
-    network.load_state_dict(load_file(place / "policy.safetensors"))
-    metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
-    return Best(network.eval(), load_file(place / "parity.safetensors"), metrics)
+    try:
+        network = build(content["network"])
+        network.load_state_dict(load_file(place / "policy.safetensors"))
+        parity = load_file(place / "parity.safetensors")
+        metrics = json.loads((place / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise _damaged_best(place, str(error).splitlines()[0]) from error
+    numbers = isinstance(metrics, dict) and all(isinstance(value, int | float) for value in metrics.values())
+    if "logits" not in parity or not numbers:
+        raise _damaged_best(place, "its answers or metrics are missing")
+    return Best(network.eval(), parity, metrics)
+
+
+def _damaged_best(place: Path, how: str) -> ArtifactError:
+    return ArtifactError(
+        f"{place} is damaged ({how})",
+        expected="weights, answers and metrics written by `shotsmith train-policy`",
+        remedy="Train again with --no-resume, or into another folder.",
+    )
 
 
 def provenance_of(content: Mapping[str, Any]) -> Provenance:

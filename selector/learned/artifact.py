@@ -21,7 +21,7 @@ from torch import nn
 from selector.errors import ArtifactError
 from selector.learned.constraints import Constraints
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
-from selector.learned.lm_features import AGREEMENT
+from selector.learned.lm_features import AGREEMENT, PROMPT_FEATURES
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES, feature_names
 from selector.learned.tensors import save_tensors
@@ -220,7 +220,30 @@ def read_artifact(folder: Path | str) -> Artifact:
     folder = Path(folder)
     manifest = read_manifest(folder, kind=PER_QUERY)
     network = read_weights(folder, lambda: PointerNetwork(PointerNetworkConfig(**manifest.network)))
+    require_features(folder, manifest, network.config.features)
+    asks, prompt = AGREEMENT in manifest.features, network.config.prompt_features
+    if prompt != (len(PROMPT_FEATURES) if asks else 0):
+        raise _damaged(folder, f"made for {prompt} features of a prompt, and its manifest for others")
     return Artifact(folder, manifest, network)
+
+
+def require_features(folder: Path, manifest: Manifest, seen: int) -> None:
+    """Makes sure that a network sees the features that its manifest names.
+
+    Args:
+        folder: The artifact.
+        manifest: Its manifest.
+        seen: How many features the network sees.
+
+    Raises:
+        ArtifactError: When it sees more or fewer.
+    """
+    if seen != len(manifest.features):
+        raise ArtifactError(
+            f"{folder} has a network for {seen} features",
+            expected=f"{len(manifest.features)}, as its manifest says",
+            remedy="Copy or export it again.",
+        )
 
 
 def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
@@ -255,6 +278,8 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
         raise _damaged(path, f"without the key {error}") from error
     except TypeError as error:
         raise _damaged(path, f"not a manifest ({error})") from error
+    if wrong := _misfits(manifest):
+        raise _damaged(path, f"not a manifest ({wrong[0]} is {getattr(manifest, wrong[0])!r})")
     if manifest.kind not in KNOWN_FEATURES or kind not in (None, manifest.kind):
         raise ArtifactError(
             f"{path} is of the kind {manifest.kind!r}",
@@ -267,6 +292,36 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
     if not weights.is_file() or _sha256(weights) != manifest.weights_sha256:
         raise _damaged(weights, "missing or changed since it was written")
     return manifest
+
+
+def _misfits(manifest: Manifest) -> list[str]:
+    """The keys whose values are of a wrong kind."""
+    texts = (manifest.encoder, manifest.weights_sha256, manifest.shotsmith, manifest.kind)
+    fits = {
+        "shots": _is_count(manifest.shots),
+        "shortlist_size": _is_count(manifest.shortlist_size),
+        "may_stop": isinstance(manifest.may_stop, bool),
+        "labelled_demonstrations": isinstance(manifest.labelled_demonstrations, bool),
+        "network": isinstance(manifest.network, dict),
+        "fingerprints": _maps_to(manifest.fingerprints, str),
+        "metrics": _maps_to(manifest.metrics, int, float),
+        "features": all(isinstance(name, str) for name in manifest.features),
+        "candidates": all(_is_count(place, least=0) for place in manifest.candidates),
+        "max_per_label": manifest.max_per_label is None or _is_count(manifest.max_per_label),
+        "token_budget": manifest.token_budget is None or _is_count(manifest.token_budget),
+        "training_lm_tokens": manifest.training_lm_tokens is None or _is_count(manifest.training_lm_tokens, least=0),
+    }
+    names = ("encoder", "weights_sha256", "shotsmith", "kind")
+    fits |= {name: isinstance(text, str) for name, text in zip(names, texts, strict=True)}
+    return [name for name, fit in fits.items() if not fit]
+
+
+def _is_count(value: object, *, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _maps_to(value: object, *kinds: type) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, kinds) for one in value.values())
 
 
 def read_weights(folder: Path, build: Callable[[], NetworkT]) -> NetworkT:

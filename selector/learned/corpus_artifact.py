@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from selector.errors import ArtifactError
 from selector.learned.artifact import (
     CORPUS,
     PER_QUERY,
@@ -16,6 +15,7 @@ from selector.learned.artifact import (
     read_artifact,
     read_manifest,
     read_weights,
+    require_features,
     write_folder,
 )
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
@@ -99,13 +99,7 @@ def read_corpus_artifact(folder: Path | str) -> CorpusArtifact:
     folder = Path(folder)
     manifest = read_manifest(folder, kind=CORPUS)
     network = read_weights(folder, lambda: CorpusQNetwork(CorpusNetworkConfig(**manifest.network)))
-    state_and_features = network.config.state + network.config.features
-    if state_and_features != len(manifest.features):
-        raise ArtifactError(
-            f"{folder} has a network for {state_and_features} features",
-            expected=f"{len(manifest.features)}, as its manifest says",
-            remedy="Copy or export it again.",
-        )
+    require_features(folder, manifest, network.config.state + network.config.features)
     return CorpusArtifact(folder, manifest, network)
 
 

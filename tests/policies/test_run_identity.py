@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,9 @@ from policies.corpus_stage import train_corpus_policy_on
 from policies.export import export_policy
 from policies.offline_dqn import CorpusTrainingConfig
 from policies.ppo import PolicyTrainingConfig
+from policies.runs import RUN_FILE
 from policies.stages import train_policy_on
-from selector.errors import UsageError
+from selector.errors import ArtifactError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.corpus_artifact import read_policy
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
@@ -63,3 +66,78 @@ def test_a_run_that_is_paid_otherwise_is_another_run(
     train(workspace(), out, retriever=None, config=config)
     fingerprints = read_policy(export_policy(out, tmp_path / "policy")).manifest.fingerprints
     assert (fingerprints["scoring"], fingerprints["calibration"]) == ("direct", "none")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a per-query policy."""
+    return train_policy_on(workspace(), tmp_path_factory.mktemp("runs") / "run", retriever=None, config=PER_QUERY)
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "best" / "metrics.json").write_text(""), "best is damaged"),
+        (lambda run: (run / "best" / "metrics.json").write_text("[]"), "metrics are missing"),
+        (lambda run: (run / "best" / "metrics.json").unlink(), "best is damaged"),
+        (lambda run: tear(run / "best" / "policy.safetensors"), "best is damaged"),
+        (lambda run: tear(run / "best" / "parity.safetensors"), "best is damaged"),
+        (lambda run: edit(run / RUN_FILE, network={"depth": 3}), "best is damaged"),
+        (lambda run: edit(run / RUN_FILE, network=None), "no run folder"),
+        (lambda run: edit(run / RUN_FILE, config=[]), "no run folder"),
+        (lambda run: edit(run / RUN_FILE, provenance={"encoder": "toy"}), "no run folder"),
+        (lambda run: edit(run / RUN_FILE, kind="corpus-policy-run"), "no run folder"),
+        (lambda run: tear(run / RUN_FILE), "no run folder"),
+    ],
+)
+def test_every_damage_to_a_run_is_named(
+    tmp_path: Path, finished: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    """Guards export against tracebacks: a run that was torn by a kill or a full disk says so."""
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    damage(run)
+    with pytest.raises(ArtifactError, match=message):
+        export_policy(run, tmp_path / "policy")
+    assert not (tmp_path / "policy").exists()
+
+
+def test_a_folder_that_does_not_say_what_it_is_needs_no_resume(tmp_path: Path, finished: Path) -> None:
+    """Guards the way out of a run without run.json: it was refused as somebody else's folder, whatever was passed."""
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    tear(run / RUN_FILE)
+    with pytest.raises(ArtifactError, match="--no-resume"):
+        train_policy_on(workspace(), run, retriever=None, config=PER_QUERY)
+    (run / RUN_FILE).unlink()
+    with pytest.raises(UsageError, match=r"without run\.json.*--no-resume"):
+        train_policy_on(workspace(), run, retriever=None, config=PER_QUERY)
+    (run / "metrics.csv").write_text("mine")
+    for resume in (True, False):
+        with pytest.raises(UsageError, match="other files"):
+            train_policy_on(workspace(), run, retriever=None, config=PER_QUERY, resume=resume)
+    (run / "metrics.csv").unlink()
+    train_policy_on(workspace(), run, retriever=None, config=PER_QUERY, resume=False)
+    assert export_policy(run, tmp_path / "policy").is_dir()
+
+
+def test_what_a_run_is_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards run.json: killed while it is written, it was torn, and nothing but another folder helped."""
+    run = tmp_path / "run"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_policy_on(workspace(), run, retriever=None, config=PER_QUERY)
+    assert not (run / RUN_FILE).exists()
+    assert any(run.iterdir())
+    train_policy_on(workspace(), run, retriever=None, config=PER_QUERY)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from selector.errors import ArtifactError, DiskFullError, TooFewExamplesError
 from selector.learned.artifact import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_artifact, write_artifact
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
-from selector.learned.observation import FEATURES, candidate_features, observe
+from selector.learned.observation import FEATURES, candidate_features, feature_names, observe
 from selector.learned.rollout import greedy_rollout
 from selector.learned.shortlist import Shortlist, build_shortlists
 from selector.strategies.dense import NearestSelector
@@ -188,6 +188,20 @@ def drop(path: Path, key: str) -> None:
         (lambda folder: edit(folder / MANIFEST_FILE, features=["other"]), "features"),
         (lambda folder: edit(folder / MANIFEST_FILE, network={**SIZES, "hidden": 8}), "unlike its manifest"),
         (lambda folder: edit(folder / MANIFEST_FILE, network={"depth": 3}), "unlike its manifest"),
+        (lambda folder: edit(folder / MANIFEST_FILE, fingerprints=None), "fingerprints is None"),
+        (lambda folder: edit(folder / MANIFEST_FILE, fingerprints={"pool": 3}), "fingerprints is"),
+        (lambda folder: edit(folder / MANIFEST_FILE, kind=[]), "kind is"),
+        (lambda folder: edit(folder / MANIFEST_FILE, shots=True), "shots is True"),
+        (lambda folder: edit(folder / MANIFEST_FILE, shortlist_size="5"), "shortlist_size is '5'"),
+        (lambda folder: edit(folder / MANIFEST_FILE, max_per_label="2"), "max_per_label is '2'"),
+        (lambda folder: edit(folder / MANIFEST_FILE, token_budget=0), "token_budget is 0"),
+        (lambda folder: edit(folder / MANIFEST_FILE, encoder=None), "encoder is None"),
+        (lambda folder: edit(folder / MANIFEST_FILE, metrics={"dev": "high"}), "metrics is"),
+        (lambda folder: edit(folder / MANIFEST_FILE, network=None), "network is None"),
+        (
+            lambda folder: edit(folder / MANIFEST_FILE, features=feature_names(lm_features=True)),
+            "network for 5 features",
+        ),
         (lambda folder: (folder / WEIGHTS_FILE).unlink(), "missing or changed"),
         (lambda folder: flip(folder / WEIGHTS_FILE), "missing or changed"),
         (lambda folder: (folder / WEIGHTS_FILE).write_bytes(b""), "missing or changed"),
@@ -199,6 +213,15 @@ def test_every_damage_to_an_artifact_is_named(tmp_path: Path, damage: object, me
     damage(folder)  # type: ignore[operator]
     with pytest.raises(ArtifactError, match=message):
         read_artifact(folder)
+
+
+def test_a_network_and_its_manifest_agree_on_the_language_model(tmp_path: Path) -> None:
+    """Guards features of the prompt: a network that lacks them, or has them alone, failed when it chose."""
+    names = feature_names(lm_features=True)
+    sizes = PointerNetworkConfig(width=32, features=len(names))
+    asks = manifest(network=vars(sizes), features=names)
+    with pytest.raises(ArtifactError, match="made for 0 features of a prompt"):
+        read_artifact(write_artifact(tmp_path / "policy", asks, PointerNetwork(sizes), check=lambda _: None))
 
 
 def test_writing_replaces_artifacts_and_nothing_else(tmp_path: Path) -> None:
