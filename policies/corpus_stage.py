@@ -64,7 +64,7 @@ def train_corpus_policy_on(
         uncertainty=problem.uncertainty,
     )
     provenance = provenance_of_policy(workspace, nearest, retriever)
-    with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume):
+    with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume, progress=progress) as counted:
         return train_corpus_policy(
             problem,
             dev,
@@ -72,5 +72,5 @@ def train_corpus_policy_on(
             config=config,
             provenance=with_rewards(provenance, workspace, rewarded=rewarded, dev=asked.judging),
             resume=resume,
-            progress=progress,
+            progress=counted,
         )

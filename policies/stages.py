@@ -138,7 +138,7 @@ def train_policy_on(
             at_least=config.shots,
         )
 
-    with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume):
+    with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume, progress=progress) as counted:
         rewarded, dev = problem(asked.rewarding), problem(asked.judging)
         provenance = provenance_of_policy(workspace, nearest, retriever)
         return train_policy(
@@ -148,7 +148,7 @@ def train_policy_on(
             config=config,
             provenance=with_rewards(provenance, workspace, rewarded=asked.rewarding[:limit], dev=asked.judging[:limit]),
             resume=resume,
-            progress=progress,
+            progress=counted,
         )
 
 

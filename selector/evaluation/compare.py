@@ -131,7 +131,7 @@ def compare(
     values = {name: _per_query(rows, name) for name in dict.fromkeys(row.method for row in rows)}
     training = {method.name: method.training for method in methods}
     contenders = [
-        Contender(name, own, _cost(rows, name, training.get(name)), upper_bound=name in bounds)
+        Contender(name, own, _cost(rows, name, training.get(name, 0.0)), upper_bound=name in bounds)
         for name, own in values.items()
     ]
     verdict = verdict_of(contenders, baseline=baseline)
@@ -191,10 +191,10 @@ def _summaries(
 
 
 def _cost(rows: Sequence[Row], method: str, training: float | None) -> Cost:
-    """Mean tokens of one run by what they were for; training that nobody knows counts as none."""
+    """Mean tokens of one run by what they were for."""
     phases = [row.phases for row in rows if row.method == method]
     return Cost(
-        training=training or 0.0,
+        training=training,
         selection=float(np.mean([own.selecting.tokens + own.ordering.tokens for own in phases])),
         answering=float(np.mean([own.answering.tokens for own in phases])),
     )

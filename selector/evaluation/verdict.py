@@ -1,8 +1,9 @@
 """Which method to use: a plain sentence over what methods answered and what they cost.
 
-Of the methods that are not significantly worse than the best one, the cheapest is recommended. Pure functions; they
-know nothing of pipelines or files. A difference that is not significant is not shown to be none: with few queries
-everything passes, and the cheapest wins. The best method is found on the same queries that it is tested on.
+Of the methods that are not significantly worse than the best one, the cheapest is recommended; a method whose training
+nobody counted is dearer than all whose cost is known. Pure functions; they know nothing of pipelines or files. A
+difference that is not significant is not shown to be none: with few queries everything passes, and the cheapest wins.
+The best method is found on the same queries that it is tested on.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ class Cost:
     """What a method asks of the language model, tokens, without sharing or cache.
 
     Attributes:
-        training: To make it, once.
+        training: To make it, once; None where nobody knows.
         selection: To choose and order the demonstrations of all queries.
         answering: To answer them.
     """
 
-    training: float = 0.0
+    training: float | None = 0.0
     selection: float = 0.0
     answering: float = 0.0
 
     @property
     def total(self) -> float:
-        """All tokens."""
-        return self.training + self.selection + self.answering
+        """All tokens; infinity where training is unknown, which is then dearer than whatever is known."""
+        return math.inf if self.training is None else self.training + self.selection + self.answering
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Standing:
     Attributes:
         method: Its name.
         mean: The mean over queries.
-        tokens: All language-model tokens of it.
+        tokens: All language-model tokens of it; infinity where what its training asked is unknown.
         versus_baseline: Difference from the baseline; its interval is for this pair alone, its p-value is Holm's over
             all methods. None for the baseline.
         versus_best: The test against the best method, with Holm's p-value over all methods; None for the best. For the
@@ -162,7 +163,7 @@ def _check(contenders: Sequence[Contender], alpha: float) -> None:
             remedy="Let all methods answer the same queries, and average seeds first.",
         )
     for own in contenders:
-        parts = (own.cost.training, own.cost.selection, own.cost.answering)
+        parts = (own.cost.training or 0.0, own.cost.selection, own.cost.answering)
         if not all(math.isfinite(part) and part >= 0 for part in parts):
             raise UsageError(f"{own.name!r} costs {parts}", expected="tokens of 0 or more", remedy="Count them again.")
     if not 0 < alpha < 1:
@@ -212,6 +213,9 @@ def _sentence(standings: Mapping[str, Standing], baseline: str, *, best: str, ch
         parts.append(f"{best} is not significantly better than {chosen}")
     if chosen == best and any(own.tokens < standings[best].tokens for own in standings.values()):
         parts.append("every cheaper method is significantly worse")
+    uncounted = [name for name, own in standings.items() if math.isinf(own.tokens) and not _worse(own, alpha)]
+    if uncounted:
+        parts.append(f"what training {' and '.join(uncounted)} cost is unknown")
     return "; ".join([*parts, f"use {chosen}"])
 
 

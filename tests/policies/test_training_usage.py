@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from policies.corpus_stage import train_corpus_policy_on
 from policies.mining import MiningConfig, mine
+from policies.offline_dqn import CorpusTrainingConfig
+from policies.ppo import PolicyTrainingConfig
+from policies.stages import train_policy_on
 from policies.training_usage import USAGE_FILE, read_usage, usage_recorded
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
+from selector.progress import SILENT
 from selector.strategies.random import RandomSelector
+from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
 
 MARKER = "run.json"
 
@@ -64,6 +73,52 @@ def test_a_price_that_is_not_whole_is_none(tmp_path: Path) -> None:
     assert tokens_of(folder) is None
     (folder / USAGE_FILE).write_text('{"calls": ')
     assert tokens_of(folder) is None
+
+
+def test_a_kill_loses_one_step_and_not_the_price(tmp_path: Path) -> None:
+    """Guards against trainings that look free, or of unknown price, because the end of the process wrote the count."""
+    meter, folder, killed = _Meter(), tmp_path / "run", tmp_path / "killed"
+    folder.mkdir()
+    (folder / MARKER).write_text("{}")
+    for part, wanted in ((1, 30), (2, 60)):
+        with (
+            usage_recorded(folder, meter, marker=MARKER, resume=part > 1, progress=SILENT) as progress,
+            progress.track("training", 4) as advance,
+        ):
+            for _ in range(3):
+                meter.count += Usage(calls=1, tokens=10)
+                advance(1)
+            shutil.copytree(folder, killed)  # what a kill would leave
+        assert tokens_of(killed) == wanted
+        shutil.rmtree(folder)
+        killed.rename(folder)
+
+
+@pytest.mark.parametrize("kind", ["per-query", "corpus"])
+def test_both_stages_keep_their_count_while_they_train(tmp_path: Path, kind: str) -> None:
+    """Guards the stages: what they ask must be in the folder before the process ends."""
+    pool, template, rows = planted_pool(16), planted_template(), planted_examples(12, seed=3, prefix="q")
+    engine = InferenceEngine(ToyLanguageModel(), template, pool)
+    parts = {"pool": pool, "template": template, "encoder": SimpleNamespace(model="toy")}
+    task = SimpleNamespace(reward=tuple(rows[:6]), dev=tuple(rows[6:]), **parts)
+    workspace = SimpleNamespace(task=task, engine=engine, encoder=ToyEncoder())
+    seen, out = [0], tmp_path / "run"
+
+    class Watching:
+        @contextmanager
+        def track(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+            yield lambda steps: seen.append(tokens_of(out) or 0)
+
+    if kind == "corpus":
+        corpus = CorpusTrainingConfig(shots=2, candidates=4, episodes=4, steps=8, evaluate_every=8)
+        train_corpus_policy_on(workspace, out, retriever=None, config=corpus, progress=Watching())  # type: ignore[arg-type]
+    else:
+        config = PolicyTrainingConfig(
+            shots=2, shortlist_size=4, total_steps=32, copies=4, rollout_steps=4, batch_size=16
+        )
+        train_policy_on(workspace, out, retriever=None, config=config, progress=Watching())  # type: ignore[arg-type]
+    assert 0 < seen[-1] <= (tokens_of(out) or 0)
+    assert seen == sorted(seen)
 
 
 def test_no_count_is_written_where_nothing_is_trained(tmp_path: Path) -> None:

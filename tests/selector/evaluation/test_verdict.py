@@ -116,6 +116,19 @@ def test_training_and_selection_count() -> None:
     assert verdict_of([NEAREST, free], baseline="nearest").recommended == "trained"
 
 
+def test_an_unknown_training_is_dearer_than_a_known_one() -> None:
+    """Guards against a policy that looks free because its training was killed, and is then the cheapest."""
+    known = Contender("known", right_on(70), Cost(training=1_000_000, answering=50))
+    lost = Contender("lost", right_on(71), Cost(training=None, answering=50))
+    verdict = verdict_of([NEAREST, known, lost], baseline="nearest")
+    assert (verdict.recommended, verdict.best, verdict.not_worse) == ("known", "lost", ("known", "lost"))
+    assert verdict.sentence.endswith("what training lost cost is unknown; use known")
+    alone = verdict_of([NEAREST, lost], baseline="nearest").sentence
+    assert alone.endswith("every cheaper method is significantly worse; what training lost cost is unknown; use lost")
+    worse = replace(lost, values=right_on(20))
+    assert "unknown" not in verdict_of([NEAREST, known, worse], baseline="nearest").sentence
+
+
 def test_of_equal_costs_the_higher_mean_is_named() -> None:
     """Guards against a tie that the alphabet or the order of methods decides."""
     alike = contender("alike", right_on(52), 100)
