@@ -111,10 +111,19 @@ class CorpusTrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = ("episodes", "reward_queries", "steps", "batch_size", "target_every", "evaluate_every", "copies")
+        counts = (
+            *("shots", "candidates", "episodes", "reward_queries", "steps", "batch_size"),
+            *("target_every", "hidden", "evaluate_every", "copies"),
+        )
         if wrong := [name for name in counts if getattr(self, name) < 1]:
             raise UsageError(
                 f"{wrong[0]} is {getattr(self, wrong[0])}", expected="at least 1", remedy="Choose another number."
+            )
+        if self.online_episodes < 0 or not 0 <= self.dropout < 1:
+            raise UsageError(
+                f"online_episodes is {self.online_episodes} and dropout {self.dropout}",
+                expected="none or more, and a share below 1",
+                remedy="Choose other numbers.",
             )
 
     @property

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from sb3_contrib import MaskablePPO
@@ -45,11 +45,18 @@ from policies.vectorised import MaskedVecEnv
 from selector.errors import UsageError
 from selector.learned.lm_features import PROMPT_FEATURES
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
-from selector.learned.observation import Observation, feature_names
+from selector.learned.observation import feature_names
 from selector.learned.rollout import greedy_rollout
 from selector.progress import SILENT, Progress
+from selector.types import Selection
 
 PARITY_QUERIES = 16
+_COUNTS: Final = (
+    *("shots", "shortlist_size", "total_steps", "copies", "rollout_steps", "epochs", "hidden", "evaluate_every"),
+    *("warm_start_epochs", "warm_start_queries", "max_per_label", "token_budget", "patience"),
+)
+# Advantages are normalised in a minibatch.
+_LEAST: Final = {**dict.fromkeys(_COUNTS, 1), "batch_size": 2, "token_cost": 0}
 
 
 @dataclass(frozen=True)
@@ -113,24 +120,22 @@ class PolicyTrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.copies * self.rollout_steps % self.batch_size or self.total_steps < 1:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise _refused(name, value, f"{least} or more")
+        for name in ("learning_rate", "clip_range"):
+            if not getattr(self, name) > 0:
+                raise _refused(name, getattr(self, name), "more than 0")
+        if not 0 <= self.gae_lambda <= 1:
+            raise _refused("gae_lambda", self.gae_lambda, "0 to 1")
+        if self.copies * self.rollout_steps % self.batch_size:
             raise UsageError(
                 f"{self.copies} copies of {self.rollout_steps} steps do not divide into batches of {self.batch_size}",
-                expected="copies x rollout_steps to be a multiple of batch_size, and at least one step",
+                expected="copies x rollout_steps to be a multiple of batch_size",
                 remedy="Choose other numbers.",
             )
         check_warm_start(self.warm_start)
-        if (
-            self.warm_start_epochs < 1
-            or self.warm_start_queries < 1
-            or (self.patience is not None and self.patience < 1)
-        ):
-            raise UsageError(
-                f"warm_start_epochs is {self.warm_start_epochs}, warm_start_queries {self.warm_start_queries} and "
-                f"patience {self.patience}",
-                expected="1 or more of each",
-                remedy="Choose other numbers.",
-            )
 
     def decision(self) -> DecisionConfig:
         """Gives the rules of the environment.
@@ -147,6 +152,10 @@ class PolicyTrainingConfig:
             token_budget=self.token_budget,
             lm_features=self.lm_features,
         )
+
+
+def _refused(name: str, value: float, expected: str) -> UsageError:
+    return UsageError(f"{name} is {value}", expected=expected, remedy="Choose another number.")
 
 
 def train_policy(
@@ -209,8 +218,12 @@ def evaluate_on(problem: DecisionProblem, network: Any) -> dict[str, float]:
     Returns:
         The mean "potential" of the prompts chosen, and the "accuracy" of their answers where it costs nothing more.
     """
+    return _measured(problem, _chosen(problem, network))
+
+
+def _chosen(problem: DecisionProblem, network: Any) -> list[Selection]:
     config = problem.config
-    selections = greedy_rollout(
+    return greedy_rollout(
         network,
         problem.shortlists,
         size=config.size,
@@ -219,11 +232,33 @@ def evaluate_on(problem: DecisionProblem, network: Any) -> dict[str, float]:
         constraints=config.constraints,
         reader=problem.reader,
     )
+
+
+def _measured(problem: DecisionProblem, selections: Sequence[Selection]) -> dict[str, float]:
     numbers = range(len(selections))
     if not isinstance(problem.scorer, JudgingScorer):
         return {"potential": float(problem.scorer.potentials(numbers, selections).mean())}
     worth, right = problem.scorer.judge(numbers, selections)
     return {"potential": float(worth.mean())} | ({} if right is None else {"accuracy": float(right.mean())})
+
+
+def parity_states(problem: DecisionProblem, selections: Sequence[Selection]) -> list[Episode]:
+    """Gives states whose scores tell networks apart, what reads the chosen demonstrations included.
+
+    Args:
+        problem: The queries.
+        selections: What was chosen for each, in the order chosen.
+
+    Returns:
+        For each of the first queries the empty prompt, and the prompt after one, two, ... of its choices in turn.
+    """
+    states = []
+    for query, selection in enumerate(selections[:PARITY_QUERIES]):
+        offered = problem.shortlists[query].indices
+        places = tuple(offered.index(index) for index in selection.indices)
+        deepest = min(len(places), min(problem.config.shots, len(offered)) - 1)  # a full prompt has no next action
+        states += [Episode(query), *([Episode(query, places[: 1 + query % deepest])] if deepest > 0 else [])]
+    return states
 
 
 def data_fingerprint(*problems: DecisionProblem) -> str:
@@ -349,7 +384,8 @@ class _Keeper(BaseCallback):
         save_checkpoint(self._out / "checkpoints", self.model, extra=extra)
 
     def _evaluate(self) -> None:
-        measured = evaluate_on(self._dev, self.model.policy.network)
+        selections = _chosen(self._dev, self.model.policy.network)
+        measured = _measured(self._dev, selections)
         metrics = {f"dev_{name}": value for name, value in measured.items()}
         for name, value in measured.items():
             self.logger.record(f"dev/{name}", value)
@@ -360,8 +396,5 @@ class _Keeper(BaseCallback):
         if measured["potential"] > self._best:
             self._best, self._since_best = measured["potential"], 0
             network = cast(PointerNetwork, self.model.policy.network)
-            save_best(self._out, network, self._parity(), {**metrics, "steps": line["steps"]})
-
-    def _parity(self) -> Observation:
-        shown = range(min(PARITY_QUERIES, len(self._dev.shortlists)))
-        return stacked(self._dev.observe_all([Episode(query) for query in shown]))
+            parity = stacked(self._dev.observe_all(parity_states(self._dev, selections)))
+            save_best(self._out, network, parity, {**metrics, "steps": line["steps"]})

@@ -184,8 +184,12 @@ def test_a_finished_run_is_not_trained_again_and_another_needs_another_folder(tm
     assert same(weights(run), before)
     with pytest.raises(UsageError, match="conservative"):
         train(run, small(conservative=1.0))
-    with pytest.raises(UsageError, match="steps is 0"):
-        small(steps=0)
+    for name in ("steps", "shots", "candidates", "hidden"):
+        with pytest.raises(UsageError, match=f"{name} is 0"):
+            small(**{name: 0})
+    for wrong in ({"online_episodes": -1}, {"dropout": 1.0}):
+        with pytest.raises(UsageError, match="online_episodes is"):
+            small(**wrong)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

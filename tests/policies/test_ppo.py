@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.demonstrations import query_problem
+from envs.dynamics import DecisionConfig, DecisionProblem
 from envs.planted import planted_problem
 from envs.vector import VectorDemoSelection
 from policies.checkpoints import latest_checkpoint
 from policies.export import check_parity, export_policy
 from policies.planted_study import permutation_p, run_planted_study
-from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.ppo import PolicyTrainingConfig, parity_states, train_policy
 from policies.runs import Provenance, read_best, read_run
 from policies.vectorised import MaskedVecEnv
 from selector.errors import ArtifactError, UsageError
@@ -26,6 +27,7 @@ from selector.learned.artifact import read_artifact
 from selector.learned.rollout import greedy_rollout
 from selector.strategies.dense import NearestSelector
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
+from selector.types import Selection
 
 PROVENANCE = Provenance("all-minilm-l6-v2", labelled_demonstrations=False, fingerprints={"pool": "p"})
 
@@ -134,11 +136,24 @@ def test_another_configuration_needs_another_folder(tmp_path: Path) -> None:
 
 
 def test_impossible_batches_are_refused() -> None:
-    """Guards stable-baselines3's truncated minibatch, which it only warns about, and a patience of nothing."""
+    """Guards stable-baselines3's truncated minibatch, which it only warns about."""
     with pytest.raises(UsageError, match="multiple of batch_size"):
         small(batch_size=24)
-    with pytest.raises(UsageError, match="patience 0"):
-        small(patience=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, 0) for name in ("shots", "shortlist_size", "total_steps", "copies", "rollout_steps", "epochs")),
+        *((name, 0) for name in ("batch_size", "evaluate_every", "hidden", "patience", "max_per_label")),
+        *(("token_budget", 0), ("warm_start_epochs", 0), ("warm_start_queries", -1), ("batch_size", 1)),
+        *(("learning_rate", 0.0), ("clip_range", -1.0), ("gae_lambda", 1.5), ("token_cost", -0.1)),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_by_name(name: str, value: float) -> None:
+    """Guards library use, which no option of the command line checks: each ended in a traceback or learned nothing."""
+    with pytest.raises(UsageError, match=f"^{name} is {value}; expected "):
+        small(**{name: value})
 
 
 def test_a_run_leaves_curves_metrics_and_the_best_weights(tmp_path: Path) -> None:
@@ -239,6 +254,36 @@ def test_export_writes_what_the_training_process_decided(tmp_path: Path) -> None
         artifact.network.similarity_weight += 1.0
     with pytest.raises(ArtifactError, match="nats away"):
         check_parity(artifact, best)
+
+
+def test_parity_covers_what_reads_the_chosen(tmp_path: Path) -> None:
+    """Guards the recurrent weights: over empty prompts alone they count for nothing, and any passed the check."""
+    problem, _ = planted_problem(shots=4)
+    config = small(shots=4, total_steps=64)
+    run = train_policy(problem, problem, out=tmp_path / "run", config=config, provenance=PROVENANCE)
+    artifact, best = read_artifact(export_policy(run, tmp_path / "artifact")), read_best(run)
+    assert set(best.parity["chosen"].sum(dim=1).tolist()) == {0, 1, 2, 3}
+    for weight in artifact.network.reader.parameters():
+        kept = weight.detach().clone()
+        torch.nn.init.constant_(weight, 5.0)
+        with pytest.raises(ArtifactError, match="nats away"):
+            check_parity(artifact, best)
+        with torch.no_grad():
+            weight.copy_(kept)
+    check_parity(artifact, best)
+
+
+@pytest.mark.parametrize(("shots", "may_stop"), [(1, False), (2, False), (3, True), (6, False)])
+def test_states_for_parity_are_such_as_have_a_next_action(shots: int, may_stop: bool) -> None:
+    """Guards prompts of one demonstration, prompts that stopped early, and shortlists that are chosen whole."""
+    planted, scorer = planted_problem()
+    problem = DecisionProblem(planted.shortlists, scorer, DecisionConfig(shots=shots, size=6, may_stop=may_stop))
+    lengths = [query % (shots + 1) if may_stop else shots for query in range(len(planted.shortlists))]
+    chosen = zip(planted.shortlists, lengths, strict=True)
+    selections = [Selection.of(*shortlist.indices[:length]) for shortlist, length in chosen]
+    states = parity_states(problem, selections)
+    assert all(problem.mask(state).any() for state in states)
+    assert {len(state.chosen) for state in states} == set(range(shots))
 
 
 def test_export_refuses_what_is_no_run(tmp_path: Path) -> None:
