@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -31,7 +31,19 @@ from selector.prompting.embedding_text import input_text
 from selector.strategies.base import Selector
 from selector.workspace import Workspace
 
-ForceOption = Annotated[bool, typer.Option("--force", help="Use the artifact although the pool has changed.")]
+if TYPE_CHECKING:
+    from selector.strategies.exported import ExportedSelector
+
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Use the artifact although pool, template or language model are others.")
+]
+BeamsOption = Annotated[
+    int, typer.Option("--beams", min=1, help="Beginnings of a prompt that a per-query policy follows; 1 is greedy.")
+]
+ShortlistOption = Annotated[
+    int | None,
+    typer.Option("--shortlist", min=1, help="Candidates that a per-query policy is offered; else as in training."),
+]
 
 
 @app.command()
@@ -41,16 +53,17 @@ def select(
     text: TextOption = None,
     queries: QueriesOption = None,
     shots: ShotsOption = 4,
+    beams: BeamsOption = 1,
+    shortlist: ShortlistOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Choose demonstrations with an exported policy; needs no language model, unless it reads one."""
-    from selector.strategies.exported import load_policy
-
     workspace = Workspace.open(task)
     asked = queries_from(workspace.task, text, queries)
     pool = workspace.task.pool
-    selections = load_policy(artifact, pool, force=force, engine=lambda: workspace.engine).select(asked, shots)
+    policy = loaded_policy(workspace, artifact, force=force, beams=beams, shortlist_size=shortlist)
+    selections = policy.select(asked, shots)
     if as_json:
         print_json(
             [
@@ -93,8 +106,45 @@ def check_choice(artifact: Path | None, method: str | None) -> None:
         )
 
 
+def loaded_policy(
+    workspace: Workspace, artifact: Path, *, force: bool, beams: int = 1, shortlist_size: int | None = None
+) -> ExportedSelector:
+    """Loads a policy; a per-corpus one that is forced on another task sees what that task's queries are like.
+
+    Args:
+        workspace: The task and its models.
+        artifact: A folder written by `shotsmith export`.
+        force: Whether it is used although it was made for something else.
+        beams: See `load_policy`.
+        shortlist_size: See `load_policy`.
+
+    Returns:
+        The selector.
+
+    Raises:
+        ArtifactMismatchError: When it was made for something else and `force` is off.
+        UsageError: When beams or a shortlist are wanted of a per-corpus policy.
+    """
+    from selector.learned.artifact import read_manifest
+    from selector.strategies.exported import load_policy
+
+    task = workspace.task
+    trained = read_manifest(artifact).fingerprints
+    own = {"pool": task.pool.fingerprint, "template": task.template.fingerprint}
+    other = any(trained.get(part) != present for part, present in own.items())
+    return load_policy(
+        artifact,
+        task.pool,
+        force=force,
+        engine=lambda: workspace.engine,
+        beams=beams,
+        shortlist_size=shortlist_size,
+        task_queries=(task.reward or task.dev) if force and other else (),
+    )
+
+
 def chosen_selector(
-    workspace: Workspace, artifact: Path | None, method: str | None, *, seed: int, force: bool
+    workspace: Workspace, artifact: Path | None, method: str | None, *, seed: int, force: bool, beams: int = 1
 ) -> Selector:
     """Loads the policy or builds the method that chooses demonstrations.
 
@@ -103,7 +153,8 @@ def chosen_selector(
         artifact: A folder written by `shotsmith export`, or None.
         method: The name of a method, or None.
         seed: For methods with random choices.
-        force: Whether a policy is used although the pool has changed.
+        force: Whether a policy is used although it was made for something else.
+        beams: How many beginnings of a prompt a per-query policy follows.
 
     Returns:
         The selector.
@@ -111,15 +162,21 @@ def chosen_selector(
     Raises:
         ArtifactMismatchError: When a policy was made for something else and `force` is off.
         UnknownNameError: When there is no such method.
+        UsageError: When beams are wanted of what is no per-query policy.
     """
-    from selector.strategies.exported import load_policy
     from selector.strategies.named import build_selector
 
     if artifact is None:
+        if beams != 1:
+            raise UsageError(
+                f"--beams {beams} was given with --method {method}",
+                expected="a policy",
+                remedy="Pass --artifact DIR, or leave --beams out.",
+            )
         return build_selector(
             str(method), engine=workspace.engine, encoder=workspace.encoder, dev=workspace.task.dev, seed=seed
         )
-    learned = load_policy(artifact, workspace.task.pool, force=force, engine=lambda: workspace.engine)
+    learned = loaded_policy(workspace, artifact, force=force, beams=beams)
     learned.check_engine(workspace.engine, force=force)
     return learned
 
@@ -133,6 +190,7 @@ def predict(
     method: Annotated[str | None, typer.Option("--method", help="Choose by a method's name, such as nearest.")] = None,
     shots: ShotsOption = 4,
     seed: SeedOption = 0,
+    beams: BeamsOption = 1,
     force: ForceOption = False,
     engine: EngineOption = "",
     ray_address: RayAddressOption = "",
@@ -146,7 +204,7 @@ def predict(
         task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress_for(quiet)
     )
     asked = queries_from(workspace.task, text, queries)
-    chosen = chosen_selector(workspace, artifact, method, seed=seed, force=force)
+    chosen = chosen_selector(workspace, artifact, method, seed=seed, force=force, beams=beams)
     predictions = Pipeline(chosen, workspace.engine).predict(asked, shots)
     if as_json:
         print_json(

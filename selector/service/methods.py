@@ -89,10 +89,17 @@ def updated_selector(former: Selector, pool: Pool, engine: Callable[[], Inferenc
         manifest = former.artifact.manifest
         needed = former.artifact.asks_language_model or manifest.token_budget is not None
         asked = engine() if needed else None
-        return LearnedSelector(former.artifact, pool, former.encoder, engine=asked, beams=former.beams)
+        return LearnedSelector(
+            former.artifact,
+            pool,
+            former.encoder,
+            engine=asked,
+            beams=former.beams,
+            shortlist_size=former.shortlist_size,
+        )
     if isinstance(former, CorpusSelector):
         asked = engine() if former.artifact.needs_engine else None
-        return CorpusSelector(former.artifact, pool, former.encoder, engine=asked)
+        return CorpusSelector(former.artifact, pool, former.encoder, engine=asked, task_queries=former.task_queries)
     if isinstance(former, NearestSelector):
         return NearestSelector(
             pool,

@@ -118,6 +118,7 @@ class CorpusSelector:
             raise UsageError("the engine has another pool", expected="one pool", remedy="Build the engine over it.")
         self.artifact = artifact
         self.encoder = encoder
+        self.task_queries = tuple(task_queries)
         self._pool = pool
         self._engine = engine if artifact.needs_engine else None
         queries = encoder.for_queries() if isinstance(encoder, SentenceEncoder) else encoder

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from selector.data.pool import Pool
+from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import PER_QUERY, read_manifest
 from selector.strategies.base import Selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.retriever import CARD_FILE, RetrieverSelector
+from selector.types import Query
 
 ExportedSelector = LearnedSelector | CorpusSelector
 
 
 def load_policy(
-    folder: Path | str, pool: Pool, *, force: bool = False, engine: Callable[[], InferenceEngine] | None = None
+    folder: Path | str,
+    pool: Pool,
+    *,
+    force: bool = False,
+    engine: Callable[[], InferenceEngine] | None = None,
+    beams: int = 1,
+    shortlist_size: int | None = None,
+    task_queries: Sequence[Query] = (),
 ) -> ExportedSelector:
     """Loads an artifact of any kind.
 
@@ -26,6 +35,10 @@ def load_policy(
         pool: The pool to choose from.
         force: Whether a pool, encoder, template or language model other than the artifact's is taken.
         engine: Gives the engine; called only where the policy reads the language model or counts tokens.
+        beams: How many beginnings of a prompt a per-query policy follows; 1 is greedy.
+        shortlist_size: How many nearest candidates a per-query policy offers each query; None takes as many as in
+            training.
+        task_queries: Queries, labelled or not, of the task, where a per-corpus policy was trained on another one.
 
     Returns:
         The selector.
@@ -35,15 +48,26 @@ def load_policy(
         ArtifactMismatchError: When pool or encoder, or template or language model of an engine that the policy needs,
             differ from the artifact's and `force` is off.
         ModelLoadError: When its encoder cannot be loaded.
-        UsageError: When the policy reads the language model or counts tokens, and there is no engine.
+        UsageError: When the policy reads the language model or counts tokens, and there is no engine; or when beams or
+            a shortlist are wanted of a per-corpus policy.
     """
     if read_manifest(Path(folder)).kind == PER_QUERY:
-        return LearnedSelector.load(folder, pool, force=force, engine=engine)
-    return CorpusSelector.load(folder, pool, force=force, engine=engine)
+        return LearnedSelector.load(
+            folder, pool, force=force, engine=engine, beams=beams, shortlist_size=shortlist_size
+        )
+    _refuse_search("a policy of one prompt for a task", beams, shortlist_size)
+    return CorpusSelector.load(folder, pool, force=force, engine=engine, task_queries=task_queries)
 
 
 def load_learned(
-    folder: Path | str, pool: Pool, *, force: bool = False, engine: Callable[[], InferenceEngine] | None = None
+    folder: Path | str,
+    pool: Pool,
+    *,
+    force: bool = False,
+    engine: Callable[[], InferenceEngine] | None = None,
+    beams: int = 1,
+    shortlist_size: int | None = None,
+    task_queries: Sequence[Query] = (),
 ) -> Selector:
     """Loads an exported policy or a trained retriever.
 
@@ -53,6 +77,10 @@ def load_learned(
         force: Whether a pool, encoder, template or language model other than a policy's is taken; a retriever takes any
             pool.
         engine: Gives the engine; called only where a policy reads the language model or counts tokens.
+        beams: How many beginnings of a prompt a per-query policy follows; 1 is greedy.
+        shortlist_size: How many nearest candidates a per-query policy offers each query; None takes as many as in
+            training.
+        task_queries: Queries, labelled or not, of the task, where a per-corpus policy was trained on another one.
 
     Returns:
         The selector.
@@ -62,8 +90,27 @@ def load_learned(
         ArtifactMismatchError: When pool or encoder, or template or language model of an engine that the policy needs,
             differ from the policy's and `force` is off.
         ModelLoadError: When its encoder cannot be loaded.
-        UsageError: When a policy reads the language model or counts tokens, and there is no engine.
+        UsageError: When a policy reads the language model or counts tokens, and there is no engine; or when beams or a
+            shortlist are wanted of a per-corpus policy or a retriever.
     """
     if (Path(folder) / CARD_FILE).is_file():
+        _refuse_search("a retriever", beams, shortlist_size)
         return RetrieverSelector.load(folder, pool)
-    return load_policy(folder, pool, force=force, engine=engine)
+    return load_policy(
+        folder,
+        pool,
+        force=force,
+        engine=engine,
+        beams=beams,
+        shortlist_size=shortlist_size,
+        task_queries=task_queries,
+    )
+
+
+def _refuse_search(what: str, beams: int, shortlist_size: int | None) -> None:
+    if beams != 1 or shortlist_size is not None:
+        raise UsageError(
+            f"beams or a shortlist size were given for {what}",
+            expected="a per-query policy, which alone searches a shortlist",
+            remedy="Leave them out (--beams, --shortlist).",
+        )

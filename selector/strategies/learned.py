@@ -32,9 +32,12 @@ class LearnedSelector:
         engine: Over the same pool; needed by a policy with features of the language model.
         token_counts: Counts the tokens of demonstrations for a policy with a token budget; by default the engine does.
         beams: How many beginnings of a prompt are followed; 1 is greedy.
+        shortlist_size: How many nearest candidates each query is offered, never fewer than demonstrations are wanted;
+            None takes as many as in training.
 
     Raises:
-        UsageError: When the policy needs an engine or token counts and has none, or the engine has another pool.
+        UsageError: When the policy needs an engine or token counts and has none, the engine has another pool, or there
+            is no beam or no candidate.
     """
 
     def __init__(
@@ -46,7 +49,14 @@ class LearnedSelector:
         engine: InferenceEngine | None = None,
         token_counts: TokenCounts | None = None,
         beams: int = 1,
+        shortlist_size: int | None = None,
     ) -> None:
+        if beams < 1 or (shortlist_size is not None and shortlist_size < 1):
+            raise UsageError(
+                f"beams is {beams} and the shortlist size {shortlist_size}",
+                expected="1 or more of both",
+                remedy="Choose other numbers.",
+            )
         if engine is not None and engine.pool.fingerprint != pool.fingerprint:
             raise UsageError("the engine has another pool", expected="one pool", remedy="Build the engine over it.")
         if token_counts is None and engine is not None:
@@ -55,6 +65,7 @@ class LearnedSelector:
         self.artifact = artifact
         self.encoder = encoder
         self.beams = beams
+        self.shortlist_size = shortlist_size
         self._engine = engine if artifact.asks_language_model else None
         self._token_counts = token_counts if artifact.manifest.token_budget is not None else None
         self._nearest = NearestSelector(
@@ -75,6 +86,7 @@ class LearnedSelector:
         engine: Callable[[], InferenceEngine] | None = None,
         token_counts: TokenCounts | None = None,
         beams: int = 1,
+        shortlist_size: int | None = None,
     ) -> LearnedSelector:
         """Loads an artifact.
 
@@ -88,6 +100,7 @@ class LearnedSelector:
             token_counts: Counts the tokens of demonstrations for a policy with a token budget; by default the engine
                 does.
             beams: How many beginnings of a prompt are followed; 1 is greedy.
+            shortlist_size: How many nearest candidates each query is offered; see the class.
 
         Returns:
             The selector.
@@ -97,13 +110,22 @@ class LearnedSelector:
             ArtifactMismatchError: When pool or encoder, or template or language model of an engine that the policy
                 needs, differ from the artifact's and `force` is off.
             ModelLoadError: When its encoder cannot be loaded.
-            UsageError: When the policy needs an engine or token counts and has none, or the engine has another pool.
+            UsageError: When the policy needs an engine or token counts and has none, the engine has another pool, or
+                there is no beam or no candidate.
         """
         artifact = read_artifact(folder)
         encoder = fitting_encoder(artifact, pool, encoder, force=force)
         counts = artifact.manifest.token_budget is not None and token_counts is None
         asked = engine() if engine is not None and (artifact.asks_language_model or counts) else None
-        selector = cls(artifact, pool, encoder, engine=asked, token_counts=token_counts, beams=beams)
+        selector = cls(
+            artifact,
+            pool,
+            encoder,
+            engine=asked,
+            token_counts=token_counts,
+            beams=beams,
+            shortlist_size=shortlist_size,
+        )
         if asked is not None:
             selector.check_engine(asked, force=force)
         return selector
@@ -135,7 +157,7 @@ class LearnedSelector:
             TooFewExamplesError: When the pool without the query and its duplicates holds fewer than k.
         """
         manifest = self.artifact.manifest
-        size = max(manifest.shortlist_size, k)
+        size = max(self.shortlist_size or manifest.shortlist_size, k)
         shortlists = build_shortlists(queries, self._nearest, size, at_least=k, token_counts=self._token_counts)
         reader = None if self._engine is None else EngineReader(self._engine, queries)
         return beam_rollout(

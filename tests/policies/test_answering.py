@@ -1,0 +1,64 @@
+"""Tests of the options of select and predict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from policies.cli import app
+from policies.cli.answering import loaded_policy
+from selector.strategies import exported
+from selector.workspace import Workspace
+
+QUERY = ("--text", "text=the plot is superb and warm")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_select_offers_as_many_candidates_as_it_is_told(planted_task: Path, planted_policy: Path) -> None:
+    """Guards the options: with as many candidates as shots nothing is left to choose but the order."""
+    common = ("--task", planted_task, *QUERY, "--artifact", planted_policy, "--shots", 2, "--json")
+    narrow = run("select", *common, "--shortlist", 2, "--beams", 2)
+    assert narrow.exit_code == 0, narrow.output
+    nearest = run("predict", "--task", planted_task, *QUERY, "--method", "nearest", "--shots", 2, "--json")
+    [wanted], [found] = json.loads(nearest.stdout), json.loads(narrow.stdout)
+    assert {one["uid"] for one in found["demonstrations"]} == set(wanted["demonstrations"])
+    assert run("select", *common, "--shortlist", 0).exit_code == 2
+
+
+def test_predict_follows_beams(planted_task: Path, planted_policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the option on its way to the policy, and against a method that ignores it."""
+    asked: list[dict[str, Any]] = []
+    load = exported.load_policy
+    monkeypatch.setattr(
+        exported, "load_policy", lambda *found, **options: asked.append(options) or load(*found, **options)
+    )
+    common = ("predict", "--task", planted_task, *QUERY, "--shots", 2, "--beams", 3)
+    done = run(*common, "--artifact", planted_policy, "--force", "--quiet")
+    assert done.exit_code == 0, done.output
+    assert [options["beams"] for options in asked] == [3]
+    refused = run(*common, "--method", "nearest")
+    assert (refused.exit_code, "--beams 3" in refused.stderr) == (2, True)
+
+
+def test_a_policy_that_is_forced_on_another_task_is_told_its_queries(
+    planted_task: Path, planted_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards a per-corpus policy: the queries that it was trained on stood for every other task too."""
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(exported, "load_policy", lambda *_, **options: asked.append(options))
+    own = Workspace.open(planted_task)
+    loaded_policy(own, planted_policy, force=True)
+    other = Workspace.open(planted_task)
+    object.__setattr__(other.task, "pool", type(own.task.pool)(list(own.task.pool)[1:]))
+    loaded_policy(other, planted_policy, force=False)
+    loaded_policy(other, planted_policy, force=True)
+    object.__setattr__(other.task, "reward", ())
+    loaded_policy(other, planted_policy, force=True)
+    assert [options["task_queries"] for options in asked] == [(), (), own.task.reward, own.task.dev]
