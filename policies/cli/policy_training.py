@@ -23,10 +23,14 @@ from policies.cli.options import (
     print_usage,
     progress_for,
 )
-from selector.errors import UnknownNameError
+from selector.errors import UnknownNameError, UsageError
 from selector.workspace import Workspace
 
 LEARNERS = {"per-query": "ppo", "corpus": "dqn"}
+OWN_OPTIONS = {
+    "per-query": ("shortlist", "warm_start", "patience"),
+    "corpus": ("candidates", "reward_queries", "episodes", "online_episodes"),
+}
 
 
 def _count(help: str, *, least: int = 1) -> Any:  # noqa: A002 - typer's own word
@@ -64,6 +68,7 @@ StopOption = Annotated[bool, typer.Option("--may-stop", help="Let the policy cho
 
 @app.command("train-policy")
 def train_policy(
+    context: typer.Context,
     task: TaskOption,
     out: OutOption,
     env: EnvironmentOption = "per-query",
@@ -98,6 +103,7 @@ def train_policy(
         raise UnknownNameError("environment", env, known=tuple(LEARNERS))
     if algo not in ("", LEARNERS[env]):
         raise UnknownNameError(f"algorithm for --env {env}", algo, known=(LEARNERS[env],))
+    _refuse_options_of_others(context, env)
     progress = progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     given: dict[str, Any] = {"shots": shots, "reward": reward or None, "may_stop": may_stop, "seed": seed}
@@ -112,6 +118,19 @@ def train_policy(
     if not quiet:
         print_usage(workspace.usage)
     print_folder(run, as_json=as_json, usage=workspace.usage)
+
+
+def _refuse_options_of_others(context: typer.Context, env: str) -> None:
+    """Refuses what was typed and would do nothing; defaults of a configuration file may be meant for other runs."""
+    others = [(other, name) for other, names in OWN_OPTIONS.items() if other != env for name in names]
+    for other, name in others:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(
+                f"--{name.replace('_', '-')} was given with --env {env}",
+                expected=f"it with --env {other} alone",
+                remedy="Leave it out, or choose the other environment.",
+            )
 
 
 def _trained(workspace: Workspace, out: Path, env: str, given: dict[str, Any], **work: Any) -> Path:
