@@ -15,6 +15,7 @@ from selector.evaluation.statistics import paired_bootstrap
 
 PER_QUERY = HERE / "results" / "policies"
 PER_CORPUS = HERE / "results" / "corpus"
+RIVALS = ("epr", "epr: label vote", "nearest", "random")
 CORPUS_COLUMNS = ("random", "best-of-k", "rl", "- random", "- best-of-k", "new pool: random", "rl", "- random")
 
 
@@ -58,7 +59,8 @@ def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = PER_
         folder: Where `benchmarks.policy_study` has written its results.
 
     Returns:
-        Lines of Markdown: a row for each variant and task, and for each variant over all its queries.
+        Lines of Markdown: a row for each variant and task, and for each variant over all its queries. What was answered
+        to other queries than the retriever's study has is left out.
     """
     retrievers = {(study["task"], study["seed"]): study for studies in found.values() for study in studies}
     pairs: defaultdict[str, defaultdict[str, list[tuple[Study, Study]]]] = defaultdict(lambda: defaultdict(list))
@@ -66,15 +68,17 @@ def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = PER_
         study = json.loads(file.read_text(encoding="utf-8"))
         beside = retrievers.get((study["task"], study["seed"]))
         for variant, answers in study["answers"].items() if beside is not None else ():
-            if f"training {variant}" not in study["config"]:  # over a retriever that has been trained again since
-                continue
             count = min(len(answers), len(beside["gold"]))
+            # A retriever that has been trained again since shows in neither file, unless its study drew other queries.
+            is_trained = f"training {variant}" in study["config"]
+            if not is_trained or any(study[part][:count] != beside[part][:count] for part in ("gold", "uids")):
+                continue
             given = {name: own[:count] for name, own in beside["answers"].items()} | {variant: answers[:count]}
             cut = {part: beside[part][:count] for part in ("gold", "uids")}
             pairs[variant][study["task"]].append((study, {**beside, **cut, "answers": given}))
     lines = [
-        "| variant | task | queries | rl | - epr | - epr: label vote | - nearest | - random | LM tokens | minutes |",
-        "|---" * 10 + "|",
+        f"| variant | task | queries | rl | same answers | - {' | - '.join(RIVALS)} | LM tokens | minutes |",
+        "|---" * 11 + "|",
     ]
     for variant, by_task in pairs.items():
         cells = [(task, own) for task, own in by_task.items()]
@@ -86,12 +90,14 @@ def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = PER_
 def _policy_row(variant: str, task: str, pairs: Sequence[tuple[Study, Study]]) -> str:
     studies = [beside for _, beside in pairs]
     own = correctness(studies, variant)
-    rivals = ("epr", "epr: label vote", "nearest", "random")
     asked = queries_of(studies)
-    differences = [shown(paired_bootstrap(own, correctness(studies, name), clusters=asked)) for name in rivals]
+    differences = [shown(paired_bootstrap(own, correctness(studies, name), clusters=asked)) for name in RIVALS]
     spent = [study["cost"][f"training {variant}"] for study, _ in pairs]
     tokens, seconds = (float(np.mean([cost[what] for cost in spent])) for what in ("tokens", "seconds"))
-    cells = [variant, task, str(len(own)), f"{100 * own.mean():.1f}", *differences]
+    # A policy that answers as its retriever does is a clone of it, however far both are ahead of others.
+    answers = [pair for one in studies for pair in zip(one["answers"][variant], one["answers"]["epr"], strict=True)]
+    same = float(np.mean([given == epr for given, epr in answers]))
+    cells = [variant, task, str(len(own)), f"{100 * own.mean():.1f}", f"{100 * same:.1f}", *differences]
     return f"| {' | '.join(cells)} | {tokens:,.0f} | {seconds / 60:.1f} |"
 
 

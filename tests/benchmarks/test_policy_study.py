@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from benchmarks import epr_study, policy_study
 from benchmarks.policy_study import VARIANTS, PolicyStudy, training
+from benchmarks.policy_tables import policy_study_lines
 from selector.data.task import Task
 
 
@@ -58,3 +61,42 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     retriever.encoder.fingerprint = "trained again"
     PolicyStudy("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out").run_variant("rl")
     assert done == ["trained", "answered"] * 2
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    """A policy study of two variants, one of which is being trained again."""
+    study = {
+        "task": "sst2",
+        "seed": 1,
+        "config": {"training rl": {}},
+        "cost": {"training rl": {"tokens": 5000, "seconds": 90}},
+        "answers": {"rl": ["a", "b", "a", "b"], "rl, dense": ["a"]},
+        "uids": ["1", "2", "3", "4"],
+        "gold": ["a", "b", "b", "b"],
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "sst2-1.json").write_text(json.dumps(study | changes))
+    return folder
+
+
+def test_a_policy_is_paired_with_the_same_queries_alone(tmp_path: Path) -> None:
+    """Guards rows over queries that the retriever's study has not: another draw was paired place by place."""
+    others = {name: ["b", "b", "b"] for name in ("epr: label vote", "nearest", "random")}
+    retriever = {
+        "task": "sst2",
+        "seed": 1,
+        "free_text": False,
+        "answers": {"epr": ["a", "b", "b"], **others},
+        "uids": ["1", "2", "3"],
+        "gold": ["a", "b", "b"],
+    }
+    found = {"sst2": [retriever]}
+    head, _, row, everything, end = policy_study_lines(found, written(tmp_path / "same"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:6] == ["rl", "sst2", "3", "66.7", "66.7", "-33.3 [-100.0, +0.0]"]
+    assert head.count("|") == row.count("|") == everything.count("|")
+    assert end == ""
+    for name, changed in (("uids", ["1", "2", "9", "4"]), ("gold", ["a", "b", "a", "b"])):
+        assert len(policy_study_lines(found, written(tmp_path / name, **{name: changed}))) == 3
+    later = {"uids": ["1", "2", "3", "9"], "gold": ["a", "b", "b", "a"]}  # beyond what both have answered
+    assert len(policy_study_lines(found, written(tmp_path / "later", **later))) == 5
