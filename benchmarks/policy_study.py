@@ -24,7 +24,7 @@ from envs.dynamics import DecisionProblem
 from policies.export import export_policy
 from policies.ppo import PolicyTrainingConfig, train_policy
 from policies.runs import METRICS_FILE
-from policies.stages import provenance_of_policy
+from policies.stages import provenance_of_policy, with_rewards
 from selector.progress import RichProgress
 from selector.strategies.exported import load_policy
 from selector.types import Example
@@ -136,13 +136,14 @@ class PolicyStudy(VariantStudy):
 
     def _learn(self, variant: str, run: Path) -> None:
         config, dev = training(variant, self.seed), self.workspace.task.dev
-        rewarded = 3 * len(dev) // 4
+        rewarded, judged = dev[: 3 * len(dev) // 4], dev[3 * len(dev) // 4 :]
+        provenance = provenance_of_policy(self.workspace, self._retriever, self.work / "epr")
         train_policy(
-            self._problem(dev[:rewarded], config),
-            self._problem(dev[rewarded:], config),
+            self._problem(rewarded, config),
+            self._problem(judged, config),
             out=run,
             config=config,
-            provenance=provenance_of_policy(self.workspace, self._retriever, self.work / "epr"),
+            provenance=with_rewards(provenance, self.workspace, rewarded=rewarded, dev=judged),
             progress=RichProgress(),
         )
         lines = (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()

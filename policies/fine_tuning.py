@@ -96,14 +96,9 @@ def fine_tune(
         arguments.router_mapping = {name: "query" if name == "query" else "document" for name in columns}
     points = evaluation_points(np.cumsum([len(epoch) for epoch in epochs]).tolist(), config.evaluations)
     writer = SummaryWriter(str(folder / "tensorboard"))
+    given: dict[str, Any] = {"folder": folder, "evaluate": evaluate, "patience": config.patience, "advance": advance}
     stages = EvaluationPoints(
-        model,
-        points,
-        folder=folder,
-        evaluate=evaluate,
-        patience=config.patience,
-        advance=advance,
-        log=lambda value, step: writer.add_scalar("evaluation", value, step),
+        model, points, **given, log=lambda value, step: writer.add_scalar("evaluation", value, step)
     )
     with _own_randomness():
         trainer = _Trainer(
