@@ -70,7 +70,7 @@ class DemoConfig:
     queries: int = 48
     mined: int = 64
     candidates: int = 8
-    retriever_epochs: int = 2
+    retriever_epochs: int = 1
     reward_queries: int = 32
     steps: int = 384
     shortlist: int = 12
