@@ -79,13 +79,12 @@ def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
     if out.exists() and not path.is_file():
         _require_no_other_files(out, resume=resume)
     if path.is_file() and resume:
-        there = read_run(out)
+        there = _read(out)
         if there == content:
             return True
-        changed = _changed(there["config"], content["config"])
-        changed += _changed(there["provenance"]["fingerprints"], content["provenance"]["fingerprints"])
+        changed = _changed(there, content)
         raise UsageError(
-            f"{out} holds a run with other settings or data ({', '.join(changed) or 'provenance'})",
+            f"{out} holds a run with other settings or data ({', '.join(changed)})",
             expected="the same settings and data to go on with it",
             remedy="Choose another --out, or pass --no-resume to start afresh.",
         )
@@ -109,11 +108,27 @@ def _require_no_other_files(out: Path, *, resume: bool) -> None:
 
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    return sorted(name for name in {*there, *here} if there.get(name) != here.get(name))
+    """The names of what differs, those of nested entries where both have them."""
+    changed = []
+    for name in sorted(name for name in {*there, *here} if there.get(name) != here.get(name)):
+        own, other = there.get(name), here.get(name)
+        changed += _changed(own, other) if isinstance(own, dict) and isinstance(other, dict) else [name]
+    return changed
+
+
+def _read(run: Path) -> dict[str, Any]:
+    """What says what a run of any learner is."""
+    try:
+        content = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _no_run(run, type(error).__name__) from error
+    if not isinstance(content, dict):
+        raise _no_run(run, f"{RUN_FILE} is damaged")
+    return content
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """Reads what a run is.
+    """Reads what a run of `train-policy` is.
 
     Args:
         run: The run folder.
@@ -124,12 +139,12 @@ def read_run(run: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: When the folder is no run, or its run.json is damaged.
     """
+    content = _read(run)
     try:
-        content: dict[str, Any] = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
         parts = [content[name] for name in ("config", "network", "provenance")]
         parts.append(Provenance(**content["provenance"]).fingerprints)
         lists = [content[name] for name in ("candidates", "features") if content.get("kind") == CORPUS_RUN]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise _no_run(run, type(error).__name__) from error
     if not all(isinstance(part, dict) for part in parts) or not all(isinstance(part, list) for part in lists):
         raise _no_run(run, f"{RUN_FILE} is damaged")

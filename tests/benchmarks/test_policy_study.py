@@ -40,6 +40,7 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(policy_study, "train_policy", train)
     monkeypatch.setattr(policy_study, "provenance_of_policy", lambda *_: None)
+    monkeypatch.setattr(policy_study, "with_rewards", lambda provenance, *_, **__: provenance)
     retriever = SimpleNamespace(encoder=SimpleNamespace(fingerprint="first"))
     monkeypatch.setattr(PolicyStudy, "_retriever", retriever)
     monkeypatch.setattr(PolicyStudy, "_problem", lambda _, queries, config: tuple(query.uid for query in queries))

@@ -75,7 +75,7 @@ def test_the_command_writes_a_model_that_tasks_can_name(tiny_model: Path, tmp_pa
     command = ("warm-up", "--tasks", task, "--held-out", held_out, "--corpus", tmp_path / "corpus.txt", "--steps", 4)
     command += ("--batch-size", 4, "--shots", 1, "--learning-rate", 0.01, "--limit", 6, "--longest", 200, "--quiet")
     results = [run(*command, "--out", tmp_path / "run", "--json") for _ in range(2)]
-    assert [result.exit_code for result in results] == [0, 0], results[0].output
+    assert [result.exit_code for result in results] == [0, 0], [result.output for result in results]
     assert results[0].stdout == results[1].stdout
     outcome = json.loads(results[0].stdout)
     assert set(outcome["gains"]) == {"other", "mean"}
