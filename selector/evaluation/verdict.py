@@ -18,6 +18,7 @@ from selector.evaluation.significance import CorrectedTest, compared_with
 from selector.evaluation.statistics import ROUNDS, PairedDifference, Values, paired_bootstrap
 
 ALPHA: Final = 0.05
+AHEAD: Final = 0.05  # from which a lead that is not significant is told all the same, so that nobody takes it for none
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def verdict_of(
     not_worse = [own.name for own in sorted(ranked, key=_price) if not _worse(standings[own.name], alpha)]
     best, chosen = ranked[0].name, not_worse[0]
     return Verdict(
-        sentence=_sentence(standings, baseline, best=best, chosen=chosen, alpha=alpha),
+        sentence=_sentence(standings, baseline, best=best, chosen=chosen, alpha=alpha, queries=len(ranked[0].values)),
         recommended=chosen,
         best=best,
         baseline=baseline,
@@ -205,12 +206,17 @@ def _worse(standing: Standing, alpha: float) -> bool:
     return standing.versus_best is not None and standing.versus_best.significant(alpha)
 
 
-def _sentence(standings: Mapping[str, Standing], baseline: str, *, best: str, chosen: str, alpha: float) -> str:
+def _sentence(
+    standings: Mapping[str, Standing], baseline: str, *, best: str, chosen: str, alpha: float, queries: int
+) -> str:
     if len(standings) == 1:
         return f"{baseline} is the only method; use {baseline}"
     parts = [_against_baseline(standings, baseline, best=best, chosen=chosen, alpha=alpha)]
     if chosen not in (best, baseline):
         parts.append(f"{best} is not significantly better than {chosen}")
+    lead = standings[best].mean - standings[chosen].mean
+    if lead >= AHEAD:
+        parts.append(f"{best} is {100 * lead:.1f} points ahead, which {queries} queries are too few to trust")
     if chosen == best and any(own.tokens < standings[best].tokens for own in standings.values()):
         parts.append("every cheaper method is significantly worse")
     uncounted = [name for name, own in standings.items() if math.isinf(own.tokens) and not _worse(own, alpha)]

@@ -160,7 +160,8 @@ def test_a_steady_method_that_beats_the_baseline_is_not_hushed_up() -> None:
     best = contender("best", right_on(61, start=29), 900)
     verdict = verdict_of([NEAREST, steady, best], baseline="nearest")
     assert verdict.sentence == (
-        "best, the best, is not significantly better than nearest, though steady is; use nearest"
+        "best, the best, is not significantly better than nearest, though steady is; "
+        "best is 11.0 points ahead, which 100 queries are too few to trust; use nearest"
     )
 
 
