@@ -15,15 +15,15 @@ import numpy as np
 from benchmarks.outcomes import Study, correctness, queries_of, shown
 from selector.evaluation.charts import accuracy_chart
 from selector.evaluation.compare import Summary
-from selector.evaluation.statistics import Interval, paired_bootstrap
+from selector.evaluation.statistics import Interval, PairedDifference, paired_bootstrap
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 DEMO = HERE.parent / "docs" / "results" / "demo" / "results.json"
 PICTURE = HERE.parent / "docs" / "results" / "retriever.svg"
 BASELINE: Final = "nearest"
-ASKING: Final = ("epr", "bm25", "nearest", "random")
-LM_FREE: Final = ("epr: label vote", "logreg", "label-vote", "majority")
+ASKING: Final = ("random", "bm25", "nearest", "epr")
+LM_FREE: Final = ("majority", "label-vote", "logreg", "epr: label vote")
 STYLE: Final = """<style>
 svg { font: 13px system-ui, sans-serif; background: #fff; } text { fill: #1c2024; }
 .tick { fill: #667079; font-size: 12px; }
@@ -139,9 +139,7 @@ def demo_lines(results: Mapping[str, Any]) -> list[str]:
             entry["method"],
             f"{100 * entry['mean']:.1f}",
             f"{100 * low:.1f} to {100 * high:.1f}",
-            f"{100 * versus['delta']:+.1f} [{100 * versus['ci95'][0]:+.1f}, {100 * versus['ci95'][1]:+.1f}]"
-            if versus
-            else "baseline",
+            shown(PairedDifference(versus["delta"], *versus["ci95"], versus["p"])) if versus else "baseline",
             f"{entry['lm_tokens']:,.0f}" if entry["uses_lm"] else "none",
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -21,6 +21,7 @@ import typer
 from benchmarks.epr_study import HERE, SHOTS, Study
 from envs.demonstrations import query_problem
 from envs.dynamics import DecisionProblem
+from envs.queries import training_queries
 from policies.export import export_policy
 from policies.ppo import PolicyTrainingConfig, train_policy
 from policies.runs import METRICS_FILE
@@ -135,8 +136,8 @@ class PolicyStudy(VariantStudy):
         self._answer(variant, answer)
 
     def _learn(self, variant: str, run: Path) -> None:
-        config, dev = training(variant, self.seed), self.workspace.task.dev
-        rewarded, judged = dev[: 3 * len(dev) // 4], dev[3 * len(dev) // 4 :]
+        config = training(variant, self.seed)
+        rewarded, judged = training_queries((), self.workspace.task.dev)  # as where a task has no reward queries
         provenance = provenance_of_policy(self.workspace, self._retriever, self.work / "epr")
         train_policy(
             self._problem(rewarded, config),

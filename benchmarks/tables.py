@@ -17,7 +17,17 @@ from benchmarks import scoring_study, warmup_study
 from benchmarks.ceiling_study import RESULT as CEILING
 from benchmarks.ceiling_study import ceiling_lines
 from benchmarks.epr_study import TASKS
-from benchmarks.front_page import PICTURE, README, demo_lines, front_lines, method_summaries, picture, read_demo
+from benchmarks.front_page import (
+    ASKING,
+    LM_FREE,
+    PICTURE,
+    README,
+    demo_lines,
+    front_lines,
+    method_summaries,
+    picture,
+    read_demo,
+)
 from benchmarks.outcomes import Study, correctness, queries_of, read_studies, shown
 from benchmarks.policy_tables import corpus_lines, policy_lines, policy_study_lines
 from benchmarks.presets import RESULT as PRESETS
@@ -34,8 +44,6 @@ POLICIES = HERE / "results" / "policy_speed.json"
 WARM_UP = HERE / "results" / "warmup.json"
 SCORING = HERE / "results" / "scoring.json"
 NEIGHBOURS = HERE / "results" / "neighbours.json"
-ASKING = ("random", "bm25", "nearest", "epr")
-LM_FREE = ("majority", "label-vote", "logreg", "epr: label vote")
 
 
 def accuracy_table(found: Mapping[str, Sequence[Study]]) -> list[str]:

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from selector.evaluation.results import write_whole
+
 WHOLE_FILE = "whole"  # stands in a checkpoint that was written to its end
 KEPT = 2  # checkpoints; the newest may be cut short
 BEST_FILE, HISTORY_FILE = "best.safetensors", "evaluations.json"
@@ -84,9 +86,7 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
             self._write_best()
         self.evaluations.append(value)
         self._log(value, step)
-        scratch = self._folder / (HISTORY_FILE + ".part")
-        scratch.write_text(json.dumps(self.evaluations), encoding="utf-8")
-        scratch.replace(self._folder / HISTORY_FILE)
+        write_whole(self._folder / HISTORY_FILE, json.dumps(self.evaluations))
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Marks the checkpoint as whole, and deletes all but the last two."""

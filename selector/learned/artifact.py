@@ -296,7 +296,6 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
 
 def _misfits(manifest: Manifest) -> list[str]:
     """The keys whose values are of a wrong kind."""
-    texts = (manifest.encoder, manifest.weights_sha256, manifest.shotsmith, manifest.kind)
     fits = {
         "shots": _is_count(manifest.shots),
         "shortlist_size": _is_count(manifest.shortlist_size),
@@ -311,8 +310,8 @@ def _misfits(manifest: Manifest) -> list[str]:
         "token_budget": manifest.token_budget is None or _is_count(manifest.token_budget),
         "training_lm_tokens": manifest.training_lm_tokens is None or _is_count(manifest.training_lm_tokens, least=0),
     }
-    names = ("encoder", "weights_sha256", "shotsmith", "kind")
-    fits |= {name: isinstance(text, str) for name, text in zip(names, texts, strict=True)}
+    texts = ("encoder", "weights_sha256", "shotsmith", "kind")
+    fits |= {name: isinstance(getattr(manifest, name), str) for name in texts}
     return [name for name, fit in fits.items() if not fit]
 
 
