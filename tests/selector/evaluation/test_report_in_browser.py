@@ -92,12 +92,19 @@ def opened(browser) -> Iterator[Callable[..., Any]]:
     assert all(url.startswith("file:") for url in asked)
 
 
+def methods_of_opened_query(page: Any) -> list[str]:
+    """Waits for the answers of the query just opened: a browser tells `toggle` after the click has returned."""
+    page.locator("#queries article h3").first.wait_for()
+    return page.locator("#queries article h3").all_inner_texts()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 def test_nothing_sticks_out(report: Report, opened, width: int, scheme: str) -> None:
     """Guards against a page that scrolls sideways on a phone, names cut off by a chart, and white pages at night."""
     page = opened(report.path, width=width, color_scheme=scheme)
     page.locator("#queries summary").first.click()
+    assert methods_of_opened_query(page)
     page.locator("details.plain summary").click()
     assert page.evaluate(STICKING_OUT) == []
     assert page.locator("svg[role=img]:visible").count() == 4
@@ -143,7 +150,7 @@ def test_shots_are_chosen_by_keyboard(report: Report, opened) -> None:
     chosen = report.comparisons[1]
     assert page.locator(".verdict h2:visible").inner_text() == f"Use {chosen.verdict.recommended}"
     page.locator("#queries summary").first.click()
-    names = page.locator("#queries article h3").all_inner_texts()
+    names = methods_of_opened_query(page)
     assert names == [entry.method for entry in chosen.summary]
     shown = first_runs(chosen)["nearest"].outcomes[0].demonstrations
     card = page.locator("#queries article").nth(names.index("nearest"))
@@ -191,7 +198,7 @@ def test_queries_are_filtered(report: Report, opened) -> None:
     assert page.locator("#queries details").count() == 1
     page.locator("#queries summary").focus()
     page.keyboard.press("Enter")
-    assert page.locator("#queries article h3").all_inner_texts() == ["nearest"]
+    assert methods_of_opened_query(page) == ["nearest"]
     page.get_by_label("Containing").fill("no such query")
     assert page.get_by_role("status").inner_text() == f"0 of {len(answers)} queries"
 
