@@ -40,6 +40,7 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "rl, reward accuracy": {"reward": "accuracy"},
     "rl, dense": {"dense": True},
     "rl, no warm start": {"warm_start": "none"},
+    "rl, best of two warm starts": {"warm_start": "best-on-dev"},
     "rl, oracle warm start": {"warm_start": "oracle", "warm_start_queries": 24},
     "rl, language-model features": {"lm_features": True},
     "rl, 64 candidates": {"shortlist_size": 64},

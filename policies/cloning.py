@@ -1,9 +1,10 @@
 """Warm starts: the pointer policy learns to imitate before it is rewarded.
 
-It imitates the retriever's ranking (the k most similar, the most similar next to the query), which costs nothing, or
-greedy trajectories of a language-model oracle, which scores every remaining candidate at every step. The loss is the
-cross-entropy over valid actions (behaviour cloning; Pomerleau, 1991). Where the oracle tells what a trajectory was
-worth the value head learns it too, so that the first updates of PPO do not undo what was learned.
+It imitates the retriever's ranking (the k most similar, the most similar next to the query) or that ranking behind the
+label that its candidates vote for, which cost nothing, or greedy trajectories of a language-model oracle, which scores
+every remaining candidate at every step. The loss is the cross-entropy over valid actions (behaviour cloning; Pomerleau,
+1991). Where the oracle tells what a trajectory was worth the value head learns it too, so that the first updates of PPO
+do not undo what was learned.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -25,9 +27,13 @@ from envs.vector import stacked
 from selector.data.paths import full_disk_named
 from selector.errors import ArtifactError, UnknownNameError
 from selector.learned.network import PointerNetwork
+from selector.learned.observation import FEATURES, candidate_features
+from selector.learned.shortlist import Shortlist
 from selector.progress import SILENT, Progress
 
-WARM_STARTS: Final = ("none", "retriever", "oracle")
+BEST_ON_DEV: Final = "best-on-dev"
+FREE_STARTS: Final = ("retriever", "label-vote")  # no language model is asked for what is imitated
+WARM_STARTS: Final = ("none", *FREE_STARTS, BEST_ON_DEV, "oracle")
 ORACLE_FILE: Final = "oracle.jsonl"
 CHUNK: Final = 32  # queries whose candidates are scored in one batch; what a kill can lose
 
@@ -83,28 +89,39 @@ def check_warm_start(name: str) -> None:
         raise UnknownNameError("warm start", name, known=WARM_STARTS)
 
 
-def retriever_trajectories(problem: DecisionProblem, queries: Sequence[int]) -> list[Trajectory]:
-    """Follows the retriever: the most similar candidates that the constraints allow, the most similar last.
+def free_trajectories(problem: DecisionProblem, queries: Sequence[int], start: str) -> list[Trajectory]:
+    """Follows a rule that asks no language model: the candidates it prefers that the constraints allow, the best last.
 
     Args:
         problem: The problem.
         queries: N query numbers.
+        start: "retriever" prefers the most similar; "label-vote" those with the label that the shortlist votes for by
+            similarity (the largest `label_share` of an observation), the most similar of them first.
 
     Returns:
         N trajectories of unknown worth.
     """
     trajectories = []
     for query in queries:
+        preferred = _by_vote(problem.shortlists[query]) if start == "label-vote" else None
         taken: list[int] = []
         while len(taken) < problem.config.shots:
-            valid = np.flatnonzero(problem.mask(Episode(query, tuple(taken)))[:-1])
+            mask = problem.mask(Episode(query, tuple(taken)))[:-1]
+            # Shortlists are sorted, the most similar first.
+            valid = np.flatnonzero(mask) if preferred is None else preferred[mask[preferred]]
             if not len(valid):
                 break
             taken.append(int(valid[0]))
-        # Shortlists are sorted, the most similar first. What fits in one order fits in any.
+        # What fits in one order fits in any.
         actions = [*reversed(taken), *_stop_behind(problem, query, taken)]
         trajectories.append(Trajectory(query, tuple(actions)))
     return trajectories
+
+
+def _by_vote(shortlist: Shortlist) -> npt.NDArray[np.intp]:
+    """Places of a shortlist, those with the winning label first, each part in the order of similarity."""
+    shares = candidate_features(shortlist, ())[:, FEATURES.index("label_share")]
+    return np.argsort(shortlist.labels != shortlist.labels[shares.argmax()], kind="stable")
 
 
 def oracle_trajectories(

@@ -7,6 +7,7 @@ problem and does not know where rewards come from.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -24,12 +25,14 @@ from envs.rewards import JudgingScorer
 from envs.vector import VectorDemoSelection, stacked
 from policies.checkpoints import extra_of, latest_checkpoint, restore_checkpoint, save_checkpoint, steps_of
 from policies.cloning import (
+    BEST_ON_DEV,
+    FREE_STARTS,
     ORACLE_FILE,
     CloningConfig,
     check_warm_start,
     clone,
+    free_trajectories,
     oracle_trajectories,
-    retriever_trajectories,
 )
 from policies.pointer import PointerPolicy
 from policies.runs import (
@@ -82,7 +85,8 @@ class PolicyTrainingConfig:
         max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
         token_budget: How many tokens its demonstrations may have together; None for no limit.
         lm_features: Whether the policy looks at states with the language model, which serving then needs too.
-        warm_start: What is imitated before training: "none", "retriever" or "oracle".
+        warm_start: What is imitated before training: "none", "retriever", "label-vote", "oracle", or "best-on-dev" for
+            the better of the two that cost nothing.
         warm_start_epochs: Passes over what is imitated.
         warm_start_queries: How many queries are imitated at most.
         evaluate_every: Updates between two evaluations on dev.
@@ -199,7 +203,7 @@ def train_policy(
         return out
     model = _learner(problem, config, network)
     if place is None:
-        _warm_start(model.policy.network, problem, out=out, config=config, progress=progress)
+        _warm_start(model.policy.network, problem, dev, out=out, config=config, progress=progress)
     model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
     with progress.track(f"train policy, {config.shots} shots", config.total_steps) as advance:
         keeper = _Keeper(dev, out=out, config=config, place=place, advance=advance)
@@ -303,7 +307,13 @@ def _finished(place: Path, config: PolicyTrainingConfig) -> bool:
 
 
 def _warm_start(
-    network: PointerNetwork, problem: DecisionProblem, *, out: Path, config: PolicyTrainingConfig, progress: Progress
+    network: PointerNetwork,
+    problem: DecisionProblem,
+    dev: DecisionProblem,
+    *,
+    out: Path,
+    config: PolicyTrainingConfig,
+    progress: Progress,
 ) -> None:
     """Lets the network imitate what the configuration names, on queries drawn by the seed."""
     if config.warm_start == "none":
@@ -311,12 +321,17 @@ def _warm_start(
     count = len(problem.shortlists)
     drawn = np.random.default_rng(config.seed).permutation(count)[: config.warm_start_queries]
     queries = sorted(map(int, drawn))
+    cloning = CloningConfig(epochs=config.warm_start_epochs, seed=config.seed)
     if config.warm_start == "oracle":
         trajectories = oracle_trajectories(problem, queries, out / ORACLE_FILE, progress=progress)
-    else:
-        trajectories = retriever_trajectories(problem, queries)
-    cloning = CloningConfig(epochs=config.warm_start_epochs, seed=config.seed)
-    clone(network, problem, trajectories, cloning)
+        clone(network, problem, trajectories, cloning)
+        return
+    starts = FREE_STARTS if config.warm_start == BEST_ON_DEV else (config.warm_start,)
+    clones = [copy.deepcopy(network) for _ in starts]
+    for start, own in zip(starts, clones, strict=True):
+        clone(own, problem, free_trajectories(problem, queries, start), cloning)
+    worth = [evaluate_on(dev, own)["potential"] for own in clones] if len(clones) > 1 else [0.0]
+    network.load_state_dict(clones[int(np.argmax(worth))].state_dict())
 
 
 class _Keeper(BaseCallback):

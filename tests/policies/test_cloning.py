@@ -19,8 +19,8 @@ from policies.cloning import (
     CloningConfig,
     Trajectory,
     clone,
+    free_trajectories,
     oracle_trajectories,
-    retriever_trajectories,
     smoothed_cross_entropy,
 )
 from policies.planted_study import permutation_p
@@ -30,6 +30,7 @@ from selector.errors import ArtifactError, UnknownNameError, UsageError
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
 from selector.learned.rollout import greedy_rollout
+from selector.learned.shortlist import Shortlist
 from selector.types import Selection
 
 PROVENANCE = Provenance("planted", labelled_demonstrations=False, fingerprints={})
@@ -56,14 +57,56 @@ def reconfigured(problem: DecisionProblem, **changes: object) -> DecisionProblem
 def test_the_retriever_is_followed_with_the_most_similar_last() -> None:
     """Guards the order: similarity descends in the shortlist and ascends in the prompt, within the constraints."""
     problem, _ = planted_problem(shots=3)
-    for trajectory in retriever_trajectories(problem, [0, 5]):
+    for trajectory in free_trajectories(problem, [0, 5], "retriever"):
         assert (trajectory.actions, trajectory.potentials) == ((2, 1, 0), ())
     limited = reconfigured(problem, max_per_label=1)  # the planted pool has two labels
-    for trajectory in retriever_trajectories(limited, range(6)):
+    for trajectory in free_trajectories(limited, range(6), "retriever"):
         labels = problem.shortlists[trajectory.query].labels
         first, second, stop = trajectory.actions
         assert (second, stop) == (0, 6)
         assert first == np.flatnonzero(labels != labels[0])[0]
+
+
+def voted_problem() -> DecisionProblem:
+    """Two queries whose most similar candidate is alone with its label."""
+    similarities = np.array([0.9, 0.88, 0.86, 0.84, 0.5], dtype=np.float32)
+    shortlist = Shortlist(
+        indices=tuple(range(5)),
+        query=np.eye(5, 8, dtype=np.float32)[0],
+        candidates=np.eye(5, 8, dtype=np.float32),
+        similarities=similarities,
+        labels=np.array([0, 1, 2, 1, 2]),
+        tokens=np.ones(5, dtype=np.int64),
+    )
+    return DecisionProblem([shortlist] * 2, StubbornScorer(), DecisionConfig(shots=3, size=5))
+
+
+def test_the_vote_is_followed_with_its_label_last() -> None:
+    """Guards the vote by hand: label 1 wins with 0.88 and 0.84; the nearest of the others fills up, farthest away."""
+    problem = voted_problem()
+    assert [one.actions for one in free_trajectories(problem, [0, 1], "label-vote")] == [(0, 3, 1)] * 2
+    bound = reconfigured(problem, max_per_label=1)
+    assert free_trajectories(bound, [0], "label-vote")[0].actions == (2, 0, 1)
+
+
+@pytest.mark.parametrize(("worth", "chosen"), [(1, "label-vote"), (0, "retriever")])
+def test_the_better_start_is_chosen_on_dev(tmp_path: Path, worth: int, chosen: str) -> None:
+    """Guards `best-on-dev`: what stands next to the query pays, and the start that puts it there is taken."""
+
+    class LastLabelScorer:
+        def potentials(self, queries: Sequence[int], selections: Sequence[Selection]) -> Values:
+            return np.array([float(one.indices[-1:] == (worth,)) for one in selections])
+
+    planted = voted_problem()
+    problem = DecisionProblem(planted.shortlists, LastLabelScorer(), planted.config)
+    own = {"total_steps": 1, "shots": 3, "shortlist_size": 5, "warm_start_epochs": 200}
+    firsts = {}
+    for start in ("best-on-dev", chosen):
+        run = tmp_path / start
+        train_policy(problem, problem, out=run, config=config(start, **own), provenance=PROVENANCE)
+        firsts[start] = (run / "metrics.jsonl").read_text().splitlines()[0].split(', "seconds"')[0]
+    assert json.loads(firsts["best-on-dev"] + "}")["dev_potential"] == 1.0
+    assert firsts["best-on-dev"] == firsts[chosen]
 
 
 def test_the_oracle_takes_the_best_candidate_at_every_step(tmp_path: Path) -> None:
@@ -117,7 +160,7 @@ def test_a_clone_acts_as_it_was_shown(tmp_path: Path) -> None:
     """Guards imitation itself: a network that starts far off chooses as the trajectories do."""
     problem, _ = planted_problem()
     shown = {
-        "retriever": retriever_trajectories(problem, range(24)),
+        "retriever": free_trajectories(problem, range(24), "retriever"),
         "oracle": oracle_trajectories(problem, range(24), tmp_path / "o.jsonl"),
     }
     for trajectories in shown.values():
@@ -150,7 +193,7 @@ def test_a_clone_knows_what_its_choices_are_worth(tmp_path: Path, dense: bool) -
 def test_cloning_is_deterministic_and_leaves_other_generators_alone() -> None:
     """Guards resume: a warm start made again after a kill must give the same weights, and PPO the same draws."""
     problem, _ = planted_problem()
-    trajectories = retriever_trajectories(problem, range(24))
+    trajectories = free_trajectories(problem, range(24), "retriever")
     state = torch.get_rng_state()
     made = [network(problem), network(problem)]
     losses = [clone(one, problem, trajectories, CloningConfig(epochs=2)) for one in made]
@@ -215,7 +258,8 @@ def test_training_from_the_retriever_starts_as_the_retriever(tmp_path: Path) -> 
     problem, _ = planted_problem()
     own = config("retriever", total_steps=1, warm_start_epochs=200)
     run = train_policy(problem, problem, out=tmp_path / "run", config=own, provenance=PROVENANCE)
-    ranking = [problem.selection(Episode(one.query, one.actions)) for one in retriever_trajectories(problem, range(24))]
+    shown = free_trajectories(problem, range(24), "retriever")
+    ranking = [problem.selection(Episode(one.query, one.actions)) for one in shown]
     first = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["dev_potential"]
     assert first == pytest.approx(problem.scorer.potentials(range(24), ranking).mean(), abs=0.05)
     assert not (run / ORACLE_FILE).exists()
@@ -241,7 +285,7 @@ def test_a_run_keeps_its_oracle_and_asks_no_more_queries_than_told(tmp_path: Pat
 
 def test_impossible_warm_starts_are_refused() -> None:
     """Guards the messages."""
-    with pytest.raises(UnknownNameError, match="none, retriever, oracle"):
+    with pytest.raises(UnknownNameError, match="none, retriever, label-vote, best-on-dev, oracle"):
         config("teacher")
     with pytest.raises(UsageError, match="1 or more"):
         config("oracle", warm_start_queries=0)
