@@ -20,8 +20,8 @@ import typer
 
 from benchmarks.epr_study import HERE
 from benchmarks.policy_study import VariantStudy
+from policies.corpus_config import CorpusTrainingConfig
 from policies.corpus_stage import train_corpus_policy_on
-from policies.offline_dqn import CorpusTrainingConfig
 from selector.data.pool import Pool
 from selector.inference.engine import InferenceEngine
 from selector.pipeline import Pipeline

@@ -23,7 +23,8 @@ from envs.demonstrations import query_problem
 from envs.dynamics import DecisionProblem
 from envs.queries import training_queries
 from policies.export import export_policy
-from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.policy_config import PolicyTrainingConfig
+from policies.ppo import train_policy
 from policies.runs import METRICS_FILE
 from policies.stages import provenance_of_policy, with_rewards
 from selector.progress import RichProgress

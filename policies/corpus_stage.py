@@ -6,7 +6,8 @@ from pathlib import Path
 
 from envs.corpus import CorpusProblem, CorpusScorer, corpus_problem
 from envs.queries import training_queries
-from policies.offline_dqn import CorpusTrainingConfig, train_corpus_policy
+from policies.corpus_config import CorpusTrainingConfig
+from policies.offline_dqn import train_corpus_policy
 from policies.runs import RUN_FILE
 from policies.stages import embeddings_of, provenance_of_policy, with_rewards
 from policies.training_usage import usage_recorded

@@ -22,7 +22,7 @@ from rich.markup import escape
 from policies.comparison import ComparisonOutcome, ComparisonPlan, compare_methods
 from policies.export import export_policy
 from policies.mining import MiningConfig
-from policies.ppo import PolicyTrainingConfig
+from policies.policy_config import PolicyTrainingConfig
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.stages import mine_candidates, train_policy_on, train_retriever_on
 from selector.errors import ShotsmithError

@@ -2,24 +2,26 @@
 
 First random episodes are collected, which is all that the language model is asked for; then the Q-network learns from
 them, keeps the weights whose choice does best on dev, and goes on after a kill exactly as if it had not stopped. It may
-then play further episodes by its own values. It is told a decision problem and does not know where rewards come from.
+then play further episodes by its own values. It stops early when dev does not get better, and logs to TensorBoard and
+metrics.jsonl. It is told a decision problem and does not know where rewards come from.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.logger import Logger, configure
 
 from envs.corpus import CorpusProblem
-from envs.dynamics import DecisionConfig, Episode
-from policies.checkpoints import latest_checkpoint, steps_of
+from envs.dynamics import Episode
+from policies.checkpoints import extra_of, latest_checkpoint, steps_of
+from policies.corpus_config import STEPS_AN_EPISODE, CorpusTrainingConfig
 from policies.episodes import (
     Chooser,
     Mask,
@@ -42,7 +44,6 @@ from policies.runs import (
     run_content,
     save_best,
 )
-from selector.errors import UsageError
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.corpus_observation import STATE_FEATURES
 from selector.progress import SILENT, Progress
@@ -50,101 +51,7 @@ from selector.strategies.corpus import greedy_set
 
 EPISODES_FILE, ONLINE_FILE, UNCERTAINTY_FILE = "episodes.jsonl", "online.jsonl", "uncertainty.safetensors"
 PARITY_STATES = 16
-STEPS_AN_EPISODE = 16  # optimiser steps for each online episode
 EXPLORATION = (0.5, 0.1)  # share of random choices in the first and the last online episode
-
-
-@dataclass(frozen=True)
-class CorpusTrainingConfig:
-    """How a policy for one prompt per task is trained; as published, but for fewer episodes and steps.
-
-    Attributes:
-        shots: H, demonstrations in a prompt.
-        candidates: K, members of the pool that are offered, at most.
-        episodes: Random episodes that are stored; every second is balanced over labels. Published: 2,000.
-        online_episodes: Episodes played by the learned values after that.
-        reward_queries: Queries by which a prompt is valued, at most.
-        steps: Optimiser steps on the stored episodes. Published: 128,000.
-        batch_size: Transitions in a step.
-        learning_rate: Of AdamW.
-        weight_decay: Of AdamW.
-        gradient_norm: The longest gradient.
-        conservative: Weight of the conservative term.
-        target_every: Steps between two copies to the target network.
-        hidden: Width of the network.
-        dropout: Share of inputs and hidden units dropped in training.
-        reward: "accuracy", "probability", "logprob" or "margin".
-        token_cost: What a thousand tokens of demonstrations take off a potential.
-        dense: Whether every step is rewarded, as published; else the last with all of it, at a fraction of the cost.
-        max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
-        token_budget: How many tokens its demonstrations may have together; None for no limit.
-        may_stop: Whether the policy may choose fewer demonstrations.
-        lm_features: Whether the policy reads the language model, in serving too.
-        evaluate_every: Steps between two evaluations on dev.
-        copies: Episodes that are played side by side, one language-model batch a step.
-        seed: Seeds everything.
-    """
-
-    shots: int = 4
-    candidates: int = 100
-    episodes: int = 200
-    online_episodes: int = 0
-    reward_queries: int = 100
-    steps: int = 4000
-    batch_size: int = 16
-    learning_rate: float = 3e-4
-    weight_decay: float = 1e-3
-    gradient_norm: float = 1.0
-    conservative: float = 0.2
-    target_every: int = 400
-    hidden: int = 16
-    dropout: float = 0.25
-    reward: str = "accuracy"
-    token_cost: float = 0.0
-    dense: bool = True
-    max_per_label: int | None = None
-    token_budget: int | None = None
-    may_stop: bool = False
-    lm_features: bool = False
-    evaluate_every: int = 400
-    copies: int = 4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        counts = (
-            *("shots", "candidates", "episodes", "reward_queries", "steps", "batch_size"),
-            *("target_every", "hidden", "evaluate_every", "copies"),
-        )
-        if wrong := [name for name in counts if getattr(self, name) < 1]:
-            raise UsageError(
-                f"{wrong[0]} is {getattr(self, wrong[0])}", expected="at least 1", remedy="Choose another number."
-            )
-        if self.online_episodes < 0 or not 0 <= self.dropout < 1:
-            raise UsageError(
-                f"online_episodes is {self.online_episodes} and dropout {self.dropout}",
-                expected="none or more, and a share below 1",
-                remedy="Choose other numbers.",
-            )
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps in all, on stored and on further episodes."""
-        return self.steps + STEPS_AN_EPISODE * self.online_episodes
-
-    def decision(self) -> DecisionConfig:
-        """Gives the rules of the environment.
-
-        Returns:
-            The rules.
-        """
-        return DecisionConfig(
-            shots=self.shots,
-            size=self.candidates,
-            may_stop=self.may_stop,
-            dense=self.dense,
-            max_per_label=self.max_per_label,
-            token_budget=self.token_budget,
-        )
 
 
 def train_corpus_policy(
@@ -184,7 +91,7 @@ def train_corpus_policy(
     }
     resumed = open_run(out, content, resume=resume)
     place = latest_checkpoint(out / "checkpoints") if resumed else None
-    if place is not None and steps_of(place) >= config.total_steps:
+    if place is not None and (steps_of(place) >= config.total_steps or _patience_ended(extra_of(place), config)):
         return out
     recall_uncertainty(out / UNCERTAINTY_FILE, problem)
     episodes = collect_episodes(
@@ -245,6 +152,10 @@ def _learner(problem: CorpusProblem, config: CorpusTrainingConfig, sizes: Corpus
     )
 
 
+def _patience_ended(extra: Mapping[str, Any], config: CorpusTrainingConfig) -> bool:
+    return config.patience is not None and extra["since_best"] >= config.patience
+
+
 class _Training:
     """Steps, evaluates, keeps the best weights and the newest state, and plays further episodes when they are due."""
 
@@ -265,7 +176,7 @@ class _Training:
         self._out = out
         self._config = config
         self._rng = np.random.default_rng([config.seed, 3])
-        self._best = -np.inf
+        self._kept: dict[str, Any] = {"best": -float("inf"), "since_best": 0}
         self._online: list[StoredEpisode] = []
         self._losses: list[Losses] = []
         self._started = time.monotonic()
@@ -278,20 +189,21 @@ class _Training:
         else:
             self._restore(place)
             advance(self._learner.steps)
-        config = self._config
-        while self._learner.steps < config.total_steps:
+        config, logger = self._config, configure(str(self._out / "tensorboard"), ["tensorboard"])
+        while self._learner.steps < config.total_steps and not _patience_ended(self._kept, config):
             self._play_what_is_due()
             self._losses.append(self._learner.step(self._replay.batch(self._rng, config.batch_size)))
             if self._learner.steps % config.evaluate_every == 0 or self._learner.steps == config.total_steps:
-                self._evaluate()
-                extra: dict[str, Any] = {"best": float(self._best), "online": len(self._online)}
+                self._evaluate(logger)
+                extra = self._kept | {"online": len(self._online)}
                 save_learner(self._out / "checkpoints", self._learner, rng=self._rng, extra=extra)
             advance(1)
+        logger.close()
 
     def _restore(self, place: Path) -> None:
         extra = restore_learner(place, self._learner, rng=self._rng)
         forget_metrics_after(self._out, self._learner.steps)
-        self._best = extra["best"]
+        self._kept = {name: extra[name] for name in self._kept}
         # Episodes that were played behind the checkpoint are played again, to the same end.
         self._online = read_episodes(self._out / ONLINE_FILE)[: extra["online"]]
         write_episodes(self._out / ONLINE_FILE, self._online)
@@ -326,7 +238,7 @@ class _Training:
 
         return choose
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, logger: Logger) -> None:
         dev, config = self._dev, self._config
         chosen = greedy_set(
             self._learner.network,
@@ -347,8 +259,13 @@ class _Training:
             "seconds": round(time.monotonic() - self._started, 1),
         }
         append_metrics(self._out, line)
+        for name in ("dev_value", "difference", "conservative"):
+            logger.record(name.replace("_", "/"), line[name])
+        logger.dump(self._learner.steps)
+        since = 0 if metrics["dev_value"] > self._kept["best"] else self._kept["since_best"] + 1
         # Of weights that choose equally well, those that have learned longer are kept.
-        if metrics["dev_value"] >= self._best:
-            self._best = metrics["dev_value"]
+        if metrics["dev_value"] >= self._kept["best"]:
+            self._kept["best"] = metrics["dev_value"]
             parity = self._replay.some_states(PARITY_STATES)
             save_best(self._out, self._learner.network, parity, {**metrics, "steps": line["steps"]})
+        self._kept["since_best"] = since

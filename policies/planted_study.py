@@ -15,7 +15,8 @@ import numpy.typing as npt
 import typer
 
 from envs.planted import optimal_returns, planted_problem, random_returns
-from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.policy_config import PolicyTrainingConfig
+from policies.ppo import train_policy
 from policies.runs import Provenance, read_best
 from selector.learned.rollout import greedy_rollout
 

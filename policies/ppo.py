@@ -11,16 +11,15 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 from sb3_contrib import MaskablePPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
-from envs.dynamics import DecisionConfig, DecisionProblem, Episode
+from envs.dynamics import DecisionProblem, Episode
 from envs.rewards import JudgingScorer
 from envs.vector import VectorDemoSelection, stacked
 from policies.checkpoints import extra_of, latest_checkpoint, restore_checkpoint, save_checkpoint, steps_of
@@ -29,12 +28,12 @@ from policies.cloning import (
     FREE_STARTS,
     ORACLE_FILE,
     CloningConfig,
-    check_warm_start,
     clone,
     free_trajectories,
     oracle_trajectories,
 )
 from policies.pointer import PointerPolicy
+from policies.policy_config import PolicyTrainingConfig
 from policies.runs import (
     METRICS_FILE,
     Provenance,
@@ -45,7 +44,6 @@ from policies.runs import (
     save_best,
 )
 from policies.vectorised import MaskedVecEnv
-from selector.errors import UsageError
 from selector.learned.lm_features import PROMPT_FEATURES
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import feature_names
@@ -54,112 +52,6 @@ from selector.progress import SILENT, Progress
 from selector.types import Selection
 
 PARITY_QUERIES = 16
-_COUNTS: Final = (
-    *("shots", "shortlist_size", "total_steps", "copies", "rollout_steps", "epochs", "hidden", "evaluate_every"),
-    *("warm_start_epochs", "warm_start_queries", "max_per_label", "token_budget", "patience"),
-)
-# Advantages are normalised in a minibatch.
-_LEAST: Final = {**dict.fromkeys(_COUNTS, 1), "batch_size": 2, "token_cost": 0}
-
-
-@dataclass(frozen=True)
-class PolicyTrainingConfig:
-    """How a policy is trained.
-
-    Attributes:
-        shots: H, demonstrations in a prompt.
-        shortlist_size: K, candidates offered for each query.
-        total_steps: Environment steps in all.
-        copies: Environments that step together, one language-model batch a step.
-        rollout_steps: Steps of each copy between two updates.
-        batch_size: Steps in a minibatch.
-        epochs: Passes over a rollout.
-        learning_rate: Of Adam.
-        entropy_coefficient: Weight of the entropy bonus, which keeps the policy from collapsing.
-        clip_range: Of the PPO ratio.
-        gae_lambda: Of generalised advantage estimation; the discount is 1.
-        reward: "logprob", "probability", "margin" or "accuracy".
-        dense: Whether every step is rewarded; else the last with all of it, at a fraction of the cost.
-        may_stop: Whether the policy may choose fewer demonstrations.
-        token_cost: What a thousand tokens of demonstrations take off a potential.
-        max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
-        token_budget: How many tokens its demonstrations may have together; None for no limit.
-        lm_features: Whether the policy looks at states with the language model, which serving then needs too.
-        warm_start: What is imitated before training: "none", "retriever", "label-vote", "oracle", or "best-on-dev" for
-            the better of the two that cost nothing.
-        warm_start_epochs: Passes over what is imitated.
-        warm_start_queries: How many queries are imitated at most.
-        evaluate_every: Updates between two evaluations on dev.
-        patience: Evaluations without a better one after which training ends; None for no early end.
-        hidden: Width of the network.
-        similarity_weight: How strongly the untrained policy follows the retriever, nats per unit of cosine.
-        seed: Seeds everything.
-    """
-
-    shots: int = 4
-    shortlist_size: int = 16
-    total_steps: int = 4096
-    copies: int = 16
-    rollout_steps: int = 16
-    batch_size: int = 64
-    epochs: int = 4
-    learning_rate: float = 1e-3
-    entropy_coefficient: float = 0.01
-    clip_range: float = 0.2
-    gae_lambda: float = 0.95
-    reward: str = "logprob"
-    dense: bool = True
-    may_stop: bool = False
-    token_cost: float = 0.0
-    max_per_label: int | None = None
-    token_budget: int | None = None
-    lm_features: bool = False
-    warm_start: str = "none"
-    warm_start_epochs: int = 20
-    warm_start_queries: int = 128
-    evaluate_every: int = 4
-    patience: int | None = None
-    hidden: int = 64
-    similarity_weight: float = 10.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise _refused(name, value, f"{least} or more")
-        for name in ("learning_rate", "clip_range"):
-            if not getattr(self, name) > 0:
-                raise _refused(name, getattr(self, name), "more than 0")
-        if not 0 <= self.gae_lambda <= 1:
-            raise _refused("gae_lambda", self.gae_lambda, "0 to 1")
-        if self.copies * self.rollout_steps % self.batch_size:
-            raise UsageError(
-                f"{self.copies} copies of {self.rollout_steps} steps do not divide into batches of {self.batch_size}",
-                expected="copies x rollout_steps to be a multiple of batch_size",
-                remedy="Choose other numbers.",
-            )
-        check_warm_start(self.warm_start)
-
-    def decision(self) -> DecisionConfig:
-        """Gives the rules of the environment.
-
-        Returns:
-            The rules.
-        """
-        return DecisionConfig(
-            shots=self.shots,
-            size=self.shortlist_size,
-            may_stop=self.may_stop,
-            dense=self.dense,
-            max_per_label=self.max_per_label,
-            token_budget=self.token_budget,
-            lm_features=self.lm_features,
-        )
-
-
-def _refused(name: str, value: float, expected: str) -> UsageError:
-    return UsageError(f"{name} is {value}", expected=expected, remedy="Choose another number.")
 
 
 def train_policy(

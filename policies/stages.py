@@ -15,7 +15,8 @@ from envs.dynamics import DecisionProblem
 from envs.queries import training_queries
 from policies.epr import train_retriever
 from policies.mining import MiningConfig, mine
-from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.policy_config import PolicyTrainingConfig
+from policies.ppo import train_policy
 from policies.recall import build_recall
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.runs import RUN_FILE, Provenance

@@ -6,7 +6,7 @@ import typer
 
 from policies.cli.app import errors_as_one_line
 from policies.export import export_policy
-from policies.ppo import PolicyTrainingConfig
+from policies.policy_config import PolicyTrainingConfig
 from policies.stages import train_policy_on
 from selector.progress import RichProgress
 from selector.workspace import Workspace

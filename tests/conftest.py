@@ -148,7 +148,8 @@ def planted_policy(tmp_path_factory: pytest.TempPathFactory, planted_task: Path,
     """The folder of an exported policy, trained for a moment on the planted task."""
     from envs.demonstrations import query_problem
     from policies.export import export_policy
-    from policies.ppo import PolicyTrainingConfig, train_policy
+    from policies.policy_config import PolicyTrainingConfig
+    from policies.ppo import train_policy
     from policies.runs import Provenance
     from selector.data.task import Task
     from selector.retrieval.encoder import SentenceEncoder

@@ -28,7 +28,7 @@ from selector.workspace import Workspace
 
 LEARNERS = {"per-query": "ppo", "corpus": "dqn"}
 OWN_OPTIONS = {
-    "per-query": ("shortlist", "warm_start", "patience"),
+    "per-query": ("shortlist", "warm_start"),
     "corpus": ("candidates", "reward_queries", "episodes", "online_episodes"),
 }
 
@@ -61,7 +61,7 @@ WarmStartOption = Annotated[
 DenseOption = Annotated[
     bool, typer.Option("--dense/--terminal", help="Reward every step, or the last with all of it, which costs less.")
 ]
-PatienceOption = Annotated[int | None, _count("Per query: evaluations without a better one until training ends.")]
+PatienceOption = Annotated[int | None, _count("Evaluations on dev without a better one until training ends.")]
 FeaturesOption = Annotated[
     bool, typer.Option("--lm-features", help="Let the policy read the language model, in serving too.")
 ]
@@ -110,12 +110,12 @@ def train_policy(
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     given: dict[str, Any] = {"shots": shots, "reward": reward or None, "may_stop": may_stop, "seed": seed}
     given |= {"token_cost": token_cost, "max_per_label": max_per_label, "token_budget": token_budget}
-    given |= {"lm_features": lm_features, "dense": dense}
+    given |= {"lm_features": lm_features, "dense": dense, "patience": patience}
     if env == "corpus":
         given |= {"candidates": candidates, "reward_queries": reward_queries, "steps": steps}
         given |= {"episodes": episodes, "online_episodes": online_episodes}
     else:
-        given |= {"shortlist_size": shortlist, "total_steps": steps, "warm_start": warm_start, "patience": patience}
+        given |= {"shortlist_size": shortlist, "total_steps": steps, "warm_start": warm_start}
     run = _trained(workspace, out, env, given, retriever=retriever, resume=resume, progress=progress)
     if not quiet:
         print_usage(workspace.usage)
@@ -139,11 +139,11 @@ def _trained(workspace: Workspace, out: Path, env: str, given: dict[str, Any], *
     """Trains with the settings that were given; a configuration has a default for the others."""
     said = {name: value for name, value in given.items() if value is not None}
     if env == "corpus":
+        from policies.corpus_config import CorpusTrainingConfig
         from policies.corpus_stage import train_corpus_policy_on
-        from policies.offline_dqn import CorpusTrainingConfig
 
         return train_corpus_policy_on(workspace, out, config=CorpusTrainingConfig(**said), **work)
-    from policies.ppo import PolicyTrainingConfig
+    from policies.policy_config import PolicyTrainingConfig
     from policies.stages import train_policy_on
 
     return train_policy_on(workspace, out, config=PolicyTrainingConfig(**said), **work)

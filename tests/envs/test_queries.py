@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from envs.queries import training_queries
+from policies.corpus_config import CorpusTrainingConfig
 from policies.corpus_stage import train_corpus_policy_on
-from policies.offline_dqn import CorpusTrainingConfig
-from policies.ppo import PolicyTrainingConfig
+from policies.policy_config import PolicyTrainingConfig
 from policies.stages import train_policy_on
 from selector.data.task import Task
 from selector.errors import EmptyPoolError, UnknownNameError

@@ -24,7 +24,8 @@ from policies.cloning import (
     smoothed_cross_entropy,
 )
 from policies.planted_study import permutation_p
-from policies.ppo import PolicyTrainingConfig, evaluate_on, train_policy
+from policies.policy_config import PolicyTrainingConfig
+from policies.ppo import evaluate_on, train_policy
 from policies.runs import Provenance, read_best
 from selector.errors import ArtifactError, UnknownNameError, UsageError
 from selector.learned.network import PointerNetwork, PointerNetworkConfig

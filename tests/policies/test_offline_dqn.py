@@ -16,9 +16,10 @@ from envs.corpus import CorpusProblem, corpus_problem
 from envs.dynamics import DecisionConfig
 from envs.planted_corpus import optimal_value, planted_corpus_problem, random_values
 from policies.checkpoints import latest_checkpoint
+from policies.corpus_config import CorpusTrainingConfig
 from policies.episodes import collect_episodes, random_chooser, read_episodes, roll_episodes
 from policies.export import check_parity, export_policy
-from policies.offline_dqn import EPISODES_FILE, ONLINE_FILE, UNCERTAINTY_FILE, CorpusTrainingConfig, train_corpus_policy
+from policies.offline_dqn import EPISODES_FILE, ONLINE_FILE, UNCERTAINTY_FILE, train_corpus_policy
 from policies.q_learner import ConservativeQLearner
 from policies.replay import Batch, Replay
 from policies.runs import Provenance, read_corpus_best
@@ -190,6 +191,36 @@ def test_a_finished_run_is_not_trained_again_and_another_needs_another_folder(tm
     for wrong in ({"online_episodes": -1}, {"dropout": 1.0}):
         with pytest.raises(UsageError, match="online_episodes is"):
             small(**wrong)
+
+
+def test_patience_ends_training_and_counts_on_after_a_kill(tmp_path: Path) -> None:
+    """Guards a run that trains on for nothing, one that waits anew once resumed, and one trained on once it ended."""
+    config = small(steps=400, patience=3, learning_rate=1e-9, online_episodes=4)
+    whole, cut = train(tmp_path / "whole", config), tmp_path / "cut"
+    with pytest.raises(KilledError):
+        train(cut, config, progress=KillsAt("Q-network", 50))
+    train(cut, config)
+    for run in (whole, cut):
+        steps = [json.loads(line)["steps"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+        assert steps == [20, 40, 60, 80]
+        assert read_episodes(run / ONLINE_FILE) == []
+    assert same(weights(cut), weights(whole))
+    train(whole, config, progress=KillsAt("", 0))
+    with pytest.raises(UsageError, match="patience is 0"):
+        small(patience=0)
+
+
+def test_curves_are_written_for_tensorboard(tmp_path: Path) -> None:
+    """Guards curves: what metrics.jsonl says of an evaluation stands there at the same step."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train(tmp_path / "run", small())
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for tag, name in (("dev/value", "dev_value"), ("difference", "difference")):
+        told = [(scalar.step, scalar.value) for scalar in events.Scalars(tag)]
+        assert told == [(line["steps"], pytest.approx(line[name], rel=1e-5)) for line in lines]
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

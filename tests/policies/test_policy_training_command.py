@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from policies.cli import app, policy_training
 
 OWN = {
-    "per-query": {"--shortlist": "16", "--warm-start": "none", "--patience": "3"},
+    "per-query": {"--shortlist": "16", "--warm-start": "none"},
     "corpus": {"--candidates": "100", "--reward-queries": "5", "--episodes": "5", "--online-episodes": "0"},
 }
 CASES = [(env, name, value) for env, options in OWN.items() for name, value in options.items()]
@@ -51,8 +51,9 @@ def test_an_option_of_the_other_environment_is_refused(
 
 def test_options_of_the_configuration_are_for_whom_they_fit(trained: list[dict[str, Any]]) -> None:
     """Guards a file that sets options of both environments: it holds for every run in its folder."""
-    Path("shotsmith.toml").write_text("[train-policy]\nepisodes = 7\npatience = 2\n")
-    for env, name, value in (("corpus", "episodes", 7), ("per-query", "patience", 2)):
+    Path("shotsmith.toml").write_text('[train-policy]\nepisodes = 7\nwarm-start = "oracle"\npatience = 2\n')
+    for env, name, value in (("corpus", "episodes", 7), ("per-query", "warm_start", "oracle")):
         result = train("--env", env)
         assert result.exit_code == 0, result.output
         assert trained[-1][name] == value
+        assert trained[-1]["patience"] == 2

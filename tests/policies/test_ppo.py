@@ -18,7 +18,8 @@ from envs.vector import VectorDemoSelection
 from policies.checkpoints import latest_checkpoint
 from policies.export import check_parity, export_policy
 from policies.planted_study import permutation_p, run_planted_study
-from policies.ppo import PolicyTrainingConfig, parity_states, train_policy
+from policies.policy_config import PolicyTrainingConfig
+from policies.ppo import parity_states, train_policy
 from policies.runs import Provenance, read_best, read_run
 from policies.vectorised import MaskedVecEnv
 from selector.errors import ArtifactError, UsageError

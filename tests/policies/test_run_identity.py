@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from policies.corpus_config import CorpusTrainingConfig
 from policies.corpus_stage import train_corpus_policy_on
 from policies.export import export_policy
-from policies.offline_dqn import CorpusTrainingConfig
-from policies.ppo import PolicyTrainingConfig
+from policies.policy_config import PolicyTrainingConfig
 from policies.runs import RUN_FILE
 from policies.stages import train_policy_on
 from selector.errors import ArtifactError, UsageError

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from policies.corpus_config import CorpusTrainingConfig
 from policies.corpus_stage import train_corpus_policy_on
 from policies.mining import MiningConfig, mine
-from policies.offline_dqn import CorpusTrainingConfig
-from policies.ppo import PolicyTrainingConfig
+from policies.policy_config import PolicyTrainingConfig
 from policies.stages import train_policy_on
 from policies.training_usage import USAGE_FILE, read_usage, usage_recorded
 from selector.inference.engine import InferenceEngine

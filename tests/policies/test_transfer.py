@@ -8,7 +8,8 @@ from envs.dynamics import DecisionProblem
 from envs.mixed import mixed_problem
 from envs.planted import optimal_returns, planted_problem, random_returns
 from policies.planted_study import permutation_p
-from policies.ppo import PolicyTrainingConfig, evaluate_on, train_policy
+from policies.policy_config import PolicyTrainingConfig
+from policies.ppo import evaluate_on, train_policy
 from policies.runs import Provenance, read_best
 from selector.learned.rollout import greedy_rollout
 

@@ -15,7 +15,8 @@ from envs.dynamics import DecisionConfig, DecisionProblem
 from envs.planted import planted_problem
 from envs.vector import VectorDemoSelection
 from policies.export import export_policy
-from policies.ppo import PolicyTrainingConfig, train_policy
+from policies.policy_config import PolicyTrainingConfig
+from policies.ppo import train_policy
 from policies.runs import Provenance
 from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine

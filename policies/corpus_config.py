@@ -1,0 +1,107 @@
+"""The configuration of training one prompt per task. Knows nothing of networks or language models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envs.dynamics import DecisionConfig
+from selector.errors import UsageError
+
+STEPS_AN_EPISODE = 16  # optimiser steps for each online episode
+
+
+@dataclass(frozen=True)
+class CorpusTrainingConfig:
+    """How a policy for one prompt per task is trained; as published, but for fewer episodes and steps.
+
+    Attributes:
+        shots: H, demonstrations in a prompt.
+        candidates: K, members of the pool that are offered, at most.
+        episodes: Random episodes that are stored; every second is balanced over labels. Published: 2,000.
+        online_episodes: Episodes played by the learned values after that.
+        reward_queries: Queries by which a prompt is valued, at most.
+        steps: Optimiser steps on the stored episodes. Published: 128,000.
+        batch_size: Transitions in a step.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW.
+        gradient_norm: The longest gradient.
+        conservative: Weight of the conservative term.
+        target_every: Steps between two copies to the target network.
+        hidden: Width of the network.
+        dropout: Share of inputs and hidden units dropped in training.
+        reward: "accuracy", "probability", "logprob" or "margin".
+        token_cost: What a thousand tokens of demonstrations take off a potential.
+        dense: Whether every step is rewarded, as published; else the last with all of it, at a fraction of the cost.
+        max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
+        token_budget: How many tokens its demonstrations may have together; None for no limit.
+        may_stop: Whether the policy may choose fewer demonstrations.
+        lm_features: Whether the policy reads the language model, in serving too.
+        evaluate_every: Steps between two evaluations on dev.
+        patience: Evaluations without a better one after which training ends, further episodes included; None for no
+            early end.
+        copies: Episodes that are played side by side, one language-model batch a step.
+        seed: Seeds everything.
+    """
+
+    shots: int = 4
+    candidates: int = 100
+    episodes: int = 200
+    online_episodes: int = 0
+    reward_queries: int = 100
+    steps: int = 4000
+    batch_size: int = 16
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-3
+    gradient_norm: float = 1.0
+    conservative: float = 0.2
+    target_every: int = 400
+    hidden: int = 16
+    dropout: float = 0.25
+    reward: str = "accuracy"
+    token_cost: float = 0.0
+    dense: bool = True
+    max_per_label: int | None = None
+    token_budget: int | None = None
+    may_stop: bool = False
+    lm_features: bool = False
+    evaluate_every: int = 400
+    patience: int | None = None
+    copies: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (
+            *("shots", "candidates", "episodes", "reward_queries", "steps", "batch_size"),
+            *("target_every", "hidden", "evaluate_every", "patience", "copies"),
+        )
+        for name in counts:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}", expected="at least 1", remedy="Choose another number."
+                )
+        if self.online_episodes < 0 or not 0 <= self.dropout < 1:
+            raise UsageError(
+                f"online_episodes is {self.online_episodes} and dropout {self.dropout}",
+                expected="none or more, and a share below 1",
+                remedy="Choose other numbers.",
+            )
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps in all, on stored and on further episodes."""
+        return self.steps + STEPS_AN_EPISODE * self.online_episodes
+
+    def decision(self) -> DecisionConfig:
+        """Gives the rules of the environment.
+
+        Returns:
+            The rules.
+        """
+        return DecisionConfig(
+            shots=self.shots,
+            size=self.candidates,
+            may_stop=self.may_stop,
+            dense=self.dense,
+            max_per_label=self.max_per_label,
+            token_budget=self.token_budget,
+        )
