@@ -198,6 +198,7 @@ def policy_config(config: DemoConfig) -> PolicyTrainingConfig:
         learning_rate=1e-3,
         reward="probability",
         dense=False,
+        warm_start="none",
         evaluate_every=3,
         similarity_weight=20.0,
         seed=config.seed,

@@ -61,6 +61,8 @@ def run_planted_study(*, seed: int = 0, steps: int = 24_576) -> dict[str, float]
         batch_size=128,
         epochs=6,
         learning_rate=3e-3,
+        dense=True,
+        warm_start="none",
         similarity_weight=0.0,
         seed=seed,
     )

@@ -52,27 +52,27 @@ class PolicyTrainingConfig:
     """
 
     shots: int = 4
-    shortlist_size: int = 16
-    total_steps: int = 4096
+    shortlist_size: int = 32
+    total_steps: int = 6144
     copies: int = 16
-    rollout_steps: int = 16
-    batch_size: int = 64
+    rollout_steps: int = 32
+    batch_size: int = 128
     epochs: int = 4
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     entropy_coefficient: float = 0.01
     clip_range: float = 0.2
     gae_lambda: float = 0.95
-    reward: str = "logprob"
-    dense: bool = True
+    reward: str = "probability"
+    dense: bool = False
     may_stop: bool = False
     token_cost: float = 0.0
     max_per_label: int | None = None
     token_budget: int | None = None
     lm_features: bool = False
-    warm_start: str = "none"
+    warm_start: str = "best-on-dev"
     warm_start_epochs: int = 20
     warm_start_queries: int = 128
-    evaluate_every: int = 4
+    evaluate_every: int = 2
     patience: int | None = None
     hidden: int = 64
     similarity_weight: float = 10.0

@@ -159,7 +159,14 @@ def planted_policy(tmp_path_factory: pytest.TempPathFactory, planted_task: Path,
     task, encoder = Task.load(planted_task), SentenceEncoder.load(tiny_encoder)
     engine = InferenceEngine(ToyLanguageModel(), task.template, task.pool)
     config = PolicyTrainingConfig(
-        shots=2, shortlist_size=6, total_steps=64, copies=8, rollout_steps=4, batch_size=16, similarity_weight=0.0
+        shots=2,
+        shortlist_size=6,
+        total_steps=64,
+        copies=8,
+        rollout_steps=4,
+        batch_size=16,
+        similarity_weight=0.0,
+        warm_start="none",
     )
     problem = query_problem(engine, task.reward, NearestSelector(task.pool, encoder), config.decision())
     fingerprints = {

@@ -45,10 +45,10 @@ EnvironmentOption = Annotated[
 ]
 LearnerOption = Annotated[str, typer.Option("--algo", help="ppo for per-query, dqn for corpus; so by default.")]
 StepsOption = Annotated[
-    int | None, _count("Environment steps of ppo (4,096 by default), or optimiser steps of dqn (4,000).")
+    int | None, _count("Environment steps of ppo (6,144 by default), or optimiser steps of dqn (4,000).")
 ]
 RewardOption = Annotated[
-    str, typer.Option(help="accuracy, probability, logprob or margin; by default logprob per query, else accuracy.")
+    str, typer.Option(help="accuracy, probability, logprob or margin; by default probability per query, else accuracy.")
 ]
 TokenCostOption = Annotated[
     float, typer.Option(min=0.0, help="What a thousand tokens of demonstrations take off the reward.")
@@ -78,18 +78,18 @@ def train_policy(
     retriever: RetrieverOption = None,
     shots: ShotsOption = 4,
     steps: StepsOption = None,
-    shortlist: Annotated[int, _count("Per query: candidates offered for each.")] = 16,
+    shortlist: Annotated[int, _count("Per query: candidates offered for each.")] = 32,
     reward: RewardOption = "",
     token_cost: TokenCostOption = 0.0,
     max_per_label: LabelLimitOption = None,
     token_budget: TokenBudgetOption = None,
-    dense: DenseOption = True,
+    dense: DenseOption = False,
     may_stop: StopOption = False,
-    warm_start: WarmStartOption = "none",
+    warm_start: WarmStartOption = "best-on-dev",
     patience: PatienceOption = None,
     candidates: Annotated[int, _count("Corpus: members of the pool that are offered.")] = 100,
-    reward_queries: Annotated[int, _count("Corpus: queries that value a prompt, at most.")] = 100,
-    episodes: Annotated[int, _count("Corpus: random episodes to learn from.")] = 200,
+    reward_queries: Annotated[int, _count("Corpus: queries that value a prompt, at most.")] = 50,
+    episodes: Annotated[int, _count("Corpus: random episodes to learn from.")] = 100,
     online_episodes: Annotated[int, _count("Corpus: episodes played by what was learned.", least=0)] = 0,
     lm_features: FeaturesOption = False,
     seed: SeedOption = 0,

@@ -223,6 +223,7 @@ def config(warm_start: str, *, seed: int = 0, **changes: object) -> PolicyTraini
         "epochs": 6,
         "learning_rate": 3e-3,
         "similarity_weight": 0.0,
+        "dense": True,
         "warm_start_epochs": 60,
         "evaluate_every": 1,
     }

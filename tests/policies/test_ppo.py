@@ -41,6 +41,9 @@ def small(**changes: object) -> PolicyTrainingConfig:
         "copies": 8,
         "rollout_steps": 4,
         "batch_size": 16,
+        "learning_rate": 1e-3,
+        "dense": True,
+        "warm_start": "none",
         "evaluate_every": 2,
         "similarity_weight": 0.0,
     }

@@ -28,9 +28,11 @@ def test_a_policy_trained_on_two_tasks_serves_a_third(tmp_path: Path) -> None:
         shortlist_size=8,
         total_steps=1024,
         copies=32,
+        rollout_steps=16,
         batch_size=128,
         learning_rate=3e-3,
         similarity_weight=0.0,
+        dense=True,
         warm_start="oracle",
         warm_start_epochs=30,
     )
