@@ -4,7 +4,8 @@
     python -m benchmarks.service_load --artifact DIR --task TASK.toml     one of yours
 
 The server is a second process on loopback and shares the cores with the load. Every query is a text that nobody has
-embedded. Without an artifact the policy's network is untrained: its weights do not change what a selection costs.
+embedded. The same load comes once more where queries are embedded in bfloat16, with how often the choice is the same.
+Without an artifact the policy's network is untrained: its weights do not change what a selection costs.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from selector.learned.artifact import Manifest, write_artifact
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
 from selector.retrieval.encoder import SentenceEncoder
+from selector.service.methods import QuickQueries
+from selector.strategies.exported import load_policy
 
 RESULT: Final = Path(__file__).parent / "results" / "service.json"
 SHOTS, CANDIDATES = 4, 32
@@ -80,11 +83,13 @@ class Server:
         artifact: What it serves.
         task: Its task.
         edits: Its file of edits.
+        quick: Whether queries are embedded in bfloat16.
     """
 
-    def __init__(self, artifact: str, task: str, edits: Path) -> None:
+    def __init__(self, artifact: str, task: str, edits: Path, *, quick: bool = False) -> None:
         command = [sys.executable, "-m", "policies.cli", "serve", artifact, "--task", task, "--port", "0", "--no-lm"]
         command += ["--queue", str(QUEUE), "--edits", str(edits)]
+        command += ["--bfloat16-queries"] if quick else []
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603
         told = []
         for line in self.process.stderr or ():
@@ -120,9 +125,9 @@ class Server:
 
 
 @contextmanager
-def running(artifact: str, task: str, edits: Path) -> Iterator[Server]:
+def running(artifact: str, task: str, edits: Path, *, quick: bool = False) -> Iterator[Server]:
     """A server that is gone afterwards, whatever happens."""
-    server = Server(artifact, task, edits)
+    server = Server(artifact, task, edits, quick=quick)
     try:
         yield server
     finally:
@@ -227,6 +232,22 @@ def edits_of(server: Server) -> set[str]:
     return {own["uid"] for own in page["examples"] if own["uid"].startswith("edit-")}
 
 
+def same_choices(artifact: str, task: Task) -> dict[str, float]:
+    """How often a policy chooses alike where queries are embedded in bfloat16.
+
+    Returns:
+        The "share" of the task's test queries with the same demonstrations in the same order, and with the same "set".
+    """
+    exact, quick = load_policy(artifact, task.pool), load_policy(artifact, task.pool)
+    QuickQueries().given_to(quick)
+    pairs = list(zip(*(one.select(task.test, SHOTS) for one in (exact, quick)), strict=True))
+    return {
+        "queries": len(pairs),
+        "share": float(np.mean([one.indices == other.indices for one, other in pairs])),
+        "set": float(np.mean([set(one.indices) == set(other.indices) for one, other in pairs])),
+    }
+
+
 def untrained_policy(task: Task, folder: Path) -> Path:
     """An artifact with random weights over a task's pool: it costs what a trained one costs."""
     encoder = SentenceEncoder.load(task.encoder.model)
@@ -268,6 +289,10 @@ def main(
             found = edits_of(server)
             result["kill"] = {"confirmed": len(held), "lost": len(held - found), "unconfirmed": len(found - held)}
             result["exit_code_after_sigterm"] = server.end(signal.SIGTERM)
+        with running(artifact, task, Path(scratch) / "others.jsonl", quick=True) as server:
+            loaded(server, bodies, connections=1, seconds=2)
+            result["bfloat16"] = loaded(server, bodies, connections=connections, seconds=seconds).described()
+        result["bfloat16"]["same"] = same_choices(artifact, of_task)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))

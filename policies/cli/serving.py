@@ -81,6 +81,9 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, max=100_000, help="Requests that may wait; more get 429.")] = 256,
     max_body: Annotated[str, typer.Option("--max-body", help="The longest request, such as 1MiB.")] = "1MiB",
     no_lm: Annotated[bool, typer.Option("--no-lm", help="Never load the language model.")] = False,
+    bfloat16_queries: Annotated[
+        bool, typer.Option("--bfloat16-queries", help="Embed queries in bfloat16, on processors that multiply it.")
+    ] = False,
     seed: SeedOption = 0,
     force: ForceOption = False,
     no_cache: NoCacheOption = False,
@@ -107,7 +110,15 @@ def serve(
     with listening_socket(host, port) as listener:  # refused before the models are loaded
         workspace = Workspace.open(task, use_store=not no_cache)
         journal = None if edits is None else EditJournal(edits, workspace.task.pool)
-        answerer = Answerer(workspace, artifact, journal=journal, with_lm=not no_lm, force=force, seed=seed)
+        answerer = Answerer(
+            workspace,
+            artifact,
+            journal=journal,
+            with_lm=not no_lm,
+            force=force,
+            seed=seed,
+            quick_queries=bfloat16_queries,
+        )
         service = Service(answerer, limits=limits, token=token, loopback_only=loopback)
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"serving {answerer.methods[0]} on http://{shown}:{listener.getsockname()[1]}/", err=True)

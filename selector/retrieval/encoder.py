@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -68,6 +69,10 @@ class _Embeddings(dict[str, npt.NDArray[np.float32]]):
     """Text to its embedding, by one encoder."""
 
 
+BFLOAT16: Final = ":bfloat16"  # what ends the fingerprint of an encoder that multiplies so
+FEW_TEXTS: Final = 32
+SMALL_BATCH: Final = 8  # of few texts: sorted by length, parts of them are padded less than all together
+
 # Encoders that embed alike share what they have encoded, as long as one of them is in use.
 _SHARED: WeakValueDictionary[str, _Embeddings] = WeakValueDictionary()
 
@@ -100,6 +105,18 @@ class SentenceEncoder:
         if self._role is None:
             return self
         return SentenceEncoder(self._model, fingerprint=self._fingerprint, source=self.source, role="query")
+
+    def in_bfloat16(self) -> SentenceEncoder:
+        """Gives a copy that multiplies in bfloat16: about twice as fast where the processor does so natively.
+
+        Returns:
+            An encoder of its own fingerprint, whose embeddings are a hundredth off at most.
+        """
+        import torch
+
+        model = copy.deepcopy(self._model).to(torch.bfloat16)
+        role = self._role or "document"
+        return SentenceEncoder(model, fingerprint=self._fingerprint + BFLOAT16, source=self.source, role=role)
 
     @classmethod
     def load(cls, source: Path | str) -> SentenceEncoder:
@@ -143,11 +160,15 @@ class SentenceEncoder:
         """Embeds texts, each distinct one once; see `TextEncoder.encode`."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
-            task = {} if self._role is None else {"task": self._role}
-            rows = self._model.encode(
+            task: dict[str, Any] = {} if self._role is None else {"task": self._role}
+            task |= {"batch_size": SMALL_BATCH} if len(new) <= FEW_TEXTS else {}
+            found = self._model.encode(
                 new, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False, **task
             )
-            self._known.update(zip(new, np.asarray(rows, dtype=np.float32), strict=True))
+            rows = np.asarray(found, dtype=np.float32)
+            if self._fingerprint.endswith(BFLOAT16):  # norms of bfloat16 are a hundredth off
+                rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+            self._known.update(zip(new, rows, strict=True))
         if not texts:
             return np.zeros((0, self.width), dtype=np.float32)
         return np.stack([self._known[text] for text in texts])

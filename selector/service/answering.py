@@ -20,7 +20,7 @@ from selector.retrieval.encoder import SentenceEncoder
 from selector.service.choices import Recipe, Shown
 from selector.service.journal import EditJournal, added, edited, removed
 from selector.service.lazy_model import LazyLanguageModel
-from selector.service.methods import ServedMethod, served_method, updated_selector
+from selector.service.methods import QuickQueries, ServedMethod, served_method, updated_selector
 from selector.strategies.base import Selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.dense import NearestSelector
@@ -47,6 +47,7 @@ class Answerer:
         with_lm: Whether the language model may be asked.
         force: Whether a policy made for something else is taken.
         seed: For methods with random choices.
+        quick_queries: Whether queries are embedded in bfloat16, the pool as ever.
 
     Raises:
         UnknownNameError: When `served` is neither a method nor such a folder.
@@ -64,6 +65,7 @@ class Answerer:
         with_lm: bool = True,
         force: bool = False,
         seed: int = 0,
+        quick_queries: bool = False,
     ) -> None:
         self.task = workspace.task
         self.with_lm = with_lm
@@ -71,6 +73,7 @@ class Answerer:
         self._workspace = workspace
         self._force = force
         self._seed = seed
+        self._quick = QuickQueries() if quick_queries else None
         self._lm = LazyLanguageModel((lambda: workspace.engine.lm) if with_lm else None)
         self._served: ServedMethod = served_method(served)
         if self._served.name in (*LM_METHODS, *DEV_METHODS) and not with_lm:
@@ -84,7 +87,7 @@ class Answerer:
         self.pool = workspace.task.pool
         self.fields = tuple(self.pool[0].fields)
         # Loaded over the task's own pool, which alone is held to an artifact's fingerprint.
-        self._selectors[self._served.name] = self._built(self._served.name)
+        self._selectors[self._served.name] = self._hastened(self._built(self._served.name))
         if journal is not None and journal.edits:
             self._change(edited(self.pool, journal.edits))
 
@@ -164,7 +167,7 @@ class Answerer:
         if method not in self._selectors:
             former = self._former.pop(method, None)
             made = None if former is None else updated_selector(former, self.pool, self._needed_engine)
-            self._selectors[method] = made or self._built(method)
+            self._selectors[method] = self._hastened(made or self._built(method))
         return self._selectors[method]
 
     def choose(self, recipe: Recipe, queries: Sequence[Query]) -> list[Selection]:
@@ -327,6 +330,9 @@ class Answerer:
             method, engine=engine, encoder=self._workspace.encoder, dev=self.task.dev, seed=self._seed
         )
 
+    def _hastened(self, selector: Selector) -> Selector:
+        return selector if self._quick is None else self._quick.given_to(selector)
+
     def _ordered(self, orderer: str, queries: Sequence[Query], selections: Sequence[Selection]) -> list[Selection]:
         self.check_orderer(orderer)
         engine = self._engine(asked=orderer not in FREE_ORDERERS)
@@ -362,7 +368,9 @@ class Answerer:
             return
         self._asked = 0
         own = [getattr(selector, "encoder", None) for selector in self._selectors.values()]
-        encoders = [one for one in (self._workspace.encoder, *own) if isinstance(one, SentenceEncoder)]
+        quick = () if self._quick is None else self._quick.encoders.values()
+        every = (self._workspace.encoder, *own, *quick)
+        encoders = [one for one in every if isinstance(one, SentenceEncoder)]
         kept = {form(example) for example in self.pool for form in (input_text, labelled_text)}
         for encoder in encoders:
             encoder.forget_all_but(kept)

@@ -10,6 +10,7 @@ from selector.data.pool import Pool
 from selector.errors import UnknownNameError
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import MANIFEST_FILE
+from selector.retrieval.encoder import BFLOAT16, SentenceEncoder
 from selector.strategies.base import Selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.dense import NearestSelector
@@ -49,6 +50,36 @@ class ServedMethod:
             ArtifactMismatchError: When it was made for something else and `force` is off.
         """
         return load_learned(self.folder or "", pool, force=force, engine=engine)
+
+
+class QuickQueries:
+    """Lets selectors embed queries in bfloat16, the pool as ever; of encoders that embed alike one copy is made.
+
+    Attributes:
+        encoders: The copies, by the fingerprint of what they are copies of.
+    """
+
+    def __init__(self) -> None:
+        self.encoders: dict[str, SentenceEncoder] = {}
+
+    def given_to(self, selector: Selector) -> Selector:
+        """Changes how a selector embeds queries.
+
+        Args:
+            selector: Any; one that does not look for neighbours stays as it is.
+
+        Returns:
+            The selector.
+        """
+        nearest = selector.nearest if isinstance(selector, LearnedSelector) else selector
+        if not isinstance(nearest, NearestSelector):
+            return selector
+        own = nearest.query_encoder
+        if isinstance(own, SentenceEncoder) and not own.fingerprint.endswith(BFLOAT16):
+            if own.fingerprint not in self.encoders:
+                self.encoders[own.fingerprint] = own.in_bfloat16()
+            nearest.query_encoder = self.encoders[own.fingerprint]
+        return selector
 
 
 def served_method(served: Path | str) -> ServedMethod:

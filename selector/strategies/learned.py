@@ -35,6 +35,9 @@ class LearnedSelector:
         shortlist_size: How many nearest candidates each query is offered, never fewer than demonstrations are wanted;
             None takes as many as in training.
 
+    Attributes:
+        nearest: Finds the candidates of a query.
+
     Raises:
         UsageError: When the policy needs an engine or token counts and has none, the engine has another pool, or there
             is no beam or no candidate.
@@ -68,7 +71,7 @@ class LearnedSelector:
         self.shortlist_size = shortlist_size
         self._engine = engine if artifact.asks_language_model else None
         self._token_counts = token_counts if artifact.manifest.token_budget is not None else None
-        self._nearest = NearestSelector(
+        self.nearest = NearestSelector(
             pool,
             encoder,
             labelled_demonstrations=artifact.manifest.labelled_demonstrations,
@@ -158,7 +161,7 @@ class LearnedSelector:
         """
         manifest = self.artifact.manifest
         size = max(self.shortlist_size or manifest.shortlist_size, k)
-        shortlists = build_shortlists(queries, self._nearest, size, at_least=k, token_counts=self._token_counts)
+        shortlists = build_shortlists(queries, self.nearest, size, at_least=k, token_counts=self._token_counts)
         reader = None if self._engine is None else EngineReader(self._engine, queries)
         return beam_rollout(
             self.artifact.network,

@@ -93,3 +93,30 @@ def test_encoders_that_read_less_do_not_share_embeddings() -> None:
     short, long = (SentenceEncoder(_Reading(count), fingerprint="same", source="fake") for count in (2, 8))
     assert short.encode(["a b c d"]).tolist() == [[2.0]]
     assert long.encode(["a b c d"]).tolist() == [[4.0]]
+
+
+def test_a_copy_in_bfloat16_is_another_encoder_that_means_the_same() -> None:
+    """Guards quick queries: close to what the pool was embedded with, of unit norm, and never mistaken for it."""
+    encoder = SentenceEncoder.load("all-minilm-l6-v2")
+    texts = ["a film about a clumsy detective", "stock prices fell", "a warm comedy " * 40]
+    exact = encoder.encode(texts)
+    quick = encoder.in_bfloat16()
+    assert quick.fingerprint != encoder.fingerprint
+    rows = quick.encode(texts)
+    assert rows.dtype == np.float32
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=1e-6)
+    assert ((rows * exact).sum(axis=1) > 0.999).all()
+    assert not np.array_equal(rows, exact)
+    assert np.array_equal(encoder.encode(texts), exact)
+    assert encoder.encode(["another text"]).dtype == np.float32
+
+
+@pytest.mark.parametrize("count", [31, 33])
+def test_texts_keep_their_rows_whatever_batch_they_come_in(count: int) -> None:
+    """Guards the order of rows where few texts are cut into batches by their length."""
+    encoder = SentenceEncoder.load("all-minilm-l6-v2")
+    texts = [" ".join(["word"] * (1 + number * 7 % 23)) + f" {number}" for number in range(count)]
+    together = encoder.encode(texts)
+    encoder.forget_all_but([])
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    assert together == pytest.approx(alone, abs=1e-5)

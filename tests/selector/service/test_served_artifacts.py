@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,9 @@ from selector.learned.artifact import CORPUS, CORPUS_FEATURES, Manifest
 from selector.learned.corpus_artifact import write_corpus_artifact
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
+from selector.retrieval.encoder import BFLOAT16
+from selector.service.answering import Answerer
+from selector.strategies.learned import LearnedSelector
 from selector.strategies.retriever import RetrieverCard, RetrieverSelector, write_retriever_card
 from selector.workspace import Workspace
 
@@ -106,3 +110,23 @@ def test_what_is_made_for_another_pool_is_refused(
     assert make_service(planted_policy, workspace=workspace, with_lm=False, force=True)
     with pytest.raises(UnknownNameError):
         make_service(planted_policy / "missing")
+
+
+def test_queries_are_embedded_in_bfloat16_and_the_pool_as_ever(
+    make_workspace, retriever: Path, planted_policy: Path
+) -> None:
+    """Guards quick queries: for every method and behind every edit, by one copy of an encoder; rows stay."""
+    for served in (retriever, planted_policy):
+        answerer = Answerer(make_workspace(), served, with_lm=False, quick_queries=True)
+        query = answerer.query({"text": "the plot is warm indeed"})
+        for edit in (lambda: None, lambda own=answerer: own.add({"text": "a new one"}, "fresh", uid="new")):
+            edit()
+            for method in (answerer.methods[0], "nearest"):
+                selector = answerer.selector(method)
+                nearest = selector.nearest if isinstance(selector, LearnedSelector) else selector
+                assert nearest.query_encoder.fingerprint == nearest.encoder.fingerprint + BFLOAT16
+                assert len(selector.select([query], 3)[0].indices) == 3
+        copies = {id(one) for one in answerer._quick.encoders.values()}
+        assert len(copies) == len({one.removesuffix(BFLOAT16) for one in answerer._quick.encoders})
+        plain = Answerer(make_workspace(), served, with_lm=False).selector("nearest")
+        assert np.array_equal(answerer.selector("nearest").rows[: len(plain.rows)], plain.rows)
