@@ -52,6 +52,7 @@ class Surroundings:
         dev: Labelled queries for the methods that search.
         probes: Queries whose inputs are the probes of the entropy orders; none lets the language model write them.
         permutations: How many orders are tried by the orderers that ask the language model.
+        force: Whether policies made for another pool, encoder, template or language model are taken.
         progress: Shows searches.
     """
 
@@ -61,6 +62,7 @@ class Surroundings:
     dev: Sequence[Example]
     probes: Sequence[Example]
     permutations: int
+    force: bool = False
     progress: Progress = SILENT
 
     def selector(self, name: str, *, seed: int, budget: int | None = None) -> Selector:
@@ -82,6 +84,7 @@ class Surroundings:
             seed=seed,
             search_tokens=budget,
             nearest=self.nearest,
+            force=self.force,
             progress=self.progress,
         )
 
@@ -135,12 +138,13 @@ def prepare(spec: str, around: Surroundings, *, seed: int) -> Prepared:
     Raises:
         UnknownNameError: When method or orderer are not known.
         ArtifactError: When a folder's content is missing or damaged.
-        ArtifactMismatchError: When an artifact was made for another pool, template or language model.
+        ArtifactMismatchError: When an artifact was made for another pool, template or language model, and that is not
+            taken.
     """
     name, plus, orderer = _parts(spec, around.orderer)
     built = around.selector(name, seed=seed)
     if isinstance(built, ExportedSelector):
-        built.check_engine(around.workspace.engine)
+        built.check_engine(around.workspace.engine, force=around.force)
     encoder: TextEncoder = around.workspace.encoder
     if isinstance(built, ExportedSelector | NearestSelector | DPPSelector):
         encoder = built.encoder

@@ -55,6 +55,8 @@ class ComparisonPlan:
         metrics: Further metrics that tables show, by name.
         order_sets: How many random sets of demonstrations are tried in several orders on dev queries, for the report
             to tell whether order matters; 0 spares the language model.
+        force: Whether policies made for another pool, encoder, template or language model are taken, as where their
+            transfer is measured.
     """
 
     methods: tuple[str, ...]
@@ -69,6 +71,7 @@ class ComparisonPlan:
     budget: int | Literal["equal"] | None = None
     metrics: tuple[str, ...] = ()
     order_sets: int = 0
+    force: bool = False
 
     def __post_init__(self) -> None:
         if not self.methods:
@@ -143,6 +146,7 @@ def compare_methods(
 
     Raises:
         UnknownNameError: When a method, orderer, metric or the baseline is not known.
+        ArtifactMismatchError: When a policy was made for another pool or model, and the plan does not take it.
         ExtraMissingError: When a metric that is asked for needs a library that is not installed.
         UsageError: When two rows would have one name, or a metric is asked for and queries have their own choices.
     """
@@ -229,6 +233,7 @@ def _surroundings(workspace: Workspace, plan: ComparisonPlan, progress: Progress
         dev=task.dev[: plan.search_limit],
         probes=task.reward[: plan.probes],
         permutations=plan.permutations,
+        force=plan.force,
         progress=progress,
     )
 

@@ -228,18 +228,19 @@ class ArtifactError(ShotsmithError):
 
 
 class ArtifactMismatchError(ShotsmithError):
-    """An artifact was made for another pool, template, encoder or language model.
+    """An artifact was made for another pool, template, encoder, language model or way to score.
 
     Args:
-        part: Which fingerprint differs ("pool", "template", "encoder", "language model").
-        artifact: The fingerprint that the artifact carries.
-        present: The fingerprint of what is in use.
+        part: What differs: "pool", "template", "encoder" or "language model", or "scoring" or "calibration".
+        artifact: The fingerprint, or the name, that the artifact carries.
+        present: That of what is in use.
         remedy: What the user can do now.
     """
 
     def __init__(self, *, part: str, artifact: str, present: str, remedy: str) -> None:
+        named = part in ("scoring", "calibration")
         super().__init__(
-            f"the {part} in use has fingerprint {present[:12]}",
+            f"the {part} in use is {present}" if named else f"the {part} in use has fingerprint {present[:12]}",
             expected=f"{artifact[:12]}, for which the artifact was made",
             remedy=remedy,
         )

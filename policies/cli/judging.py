@@ -77,6 +77,9 @@ def compare(
         str, typer.Option(help="Comma-separated metrics that get a column, such as macro-f1,ece or token-f1.")
     ] = "",
     order_sets: OrderSetsOption = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take policies although pool, template or language model are others.")
+    ] = False,
     resume: ResumeOption = True,
     engine: EngineOption = "",
     ray_address: RayAddressOption = "",
@@ -99,6 +102,7 @@ def compare(
         budget=_budget(budget),
         metrics=_names(metrics),
         order_sets=order_sets,
+        force=force,
     )
     outcome = compare_methods(workspace, out, plan=plan, command=_said(context), resume=resume, progress=progress)
     if not quiet:

@@ -39,7 +39,7 @@ def fitting_encoder(
 
 
 def require_engine(manifest: Manifest, engine: InferenceEngine, *, force: bool) -> None:
-    """Makes sure that answers come from the template and language model that a policy was trained for.
+    """Makes sure that answers come from the template, language model and scoring that a policy was trained for.
 
     Args:
         manifest: Of the policy's artifact.
@@ -53,6 +53,9 @@ def require_engine(manifest: Manifest, engine: InferenceEngine, *, force: bool) 
         remedy = "Use the task it was trained on, or pass --force."
         _require(manifest, "template", engine.template.fingerprint, remedy)
         _require(manifest, "language model", engine.lm.fingerprint, remedy)
+        for part, present in (("scoring", engine.scoring), ("calibration", engine.calibration)):
+            if part in manifest.fingerprints:  # what the policy was rewarded by
+                _require(manifest, part, present, remedy)
 
 
 def _require(manifest: Manifest, part: str, present: str, remedy: str) -> None:

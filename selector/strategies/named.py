@@ -142,6 +142,7 @@ def build_selector(
     seed: int = 0,
     search_tokens: int | None = None,
     nearest: NearestSelector | None = None,
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> Selector:
     """Builds a selector over the engine's pool.
@@ -157,6 +158,7 @@ def build_selector(
             own bounds.
         nearest: Finds the pool's nearest by the encoder, where that was made already: the pool is then not embedded
             again.
+        force: Whether a policy made for another pool, encoder, template or language model is taken.
         progress: For the methods that take long.
 
     Returns:
@@ -166,7 +168,7 @@ def build_selector(
         UnknownNameError: When the name is neither a method nor such a folder.
         ArtifactError: When a folder's content is missing or damaged.
         ArtifactMismatchError: When an artifact was made for another pool, or asks the engine and was made for another
-            template or language model.
+            template or language model, and `force` is off.
         UsageError: When the pool has no example of a uid named, or the encoder does not suit the method.
         TooFewExamplesError: When a method searches on dev queries and there are none.
     """
@@ -181,7 +183,7 @@ def build_selector(
     if (folder / CARD_FILE).is_file():
         return RetrieverSelector.load(folder, pool)
     if (folder / MANIFEST_FILE).is_file():
-        return load_policy(folder, pool, engine=lambda: engine)
+        return load_policy(folder, pool, force=force, engine=lambda: engine)
     raise UnknownNameError(
         "method",
         method,

@@ -14,8 +14,11 @@ from policies import compared
 from policies.comparison import ComparisonOutcome, ComparisonPlan, compare_methods
 from selector.data.splits import LeakReport
 from selector.data.task import Task
-from selector.errors import ArtifactError, UnknownNameError, UsageError
+from selector.errors import ArtifactError, ArtifactMismatchError, UnknownNameError, UsageError
 from selector.inference.engine import InferenceEngine
+from selector.learned.artifact import Manifest, write_artifact
+from selector.learned.network import PointerNetwork, PointerNetworkConfig
+from selector.learned.observation import FEATURES
 from selector.lm.config import LanguageModelConfig
 from selector.retrieval.config import EncoderConfig
 from selector.strategies.retriever import RetrieverCard, write_retriever_card
@@ -249,3 +252,22 @@ def test_the_report_tells_whether_order_matters(tmp_path: Path) -> None:
     assert "stability" not in compare_methods(workspace_of(), tmp_path, plan=replace(plan, order_sets=0)).results
     with pytest.raises(UsageError, match="no order"):
         replace(plan, shots=1)
+
+
+def test_a_policy_of_another_pool_is_compared_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards the measure of transfer: refused by default, and answered from this pool with `--force`."""
+    monkeypatch.setattr("selector.strategies.fitting.SentenceEncoder.load", lambda _: ToyEncoder())
+    sizes = PointerNetworkConfig(width=ToyEncoder().width, features=len(FEATURES))
+    fingerprints = {"pool": "another", "encoder": ToyEncoder().fingerprint, "template": "t", "language model": "m"}
+    manifest = Manifest(2, 6, False, False, vars(sizes), "toy", fingerprints)
+    folder = write_artifact(tmp_path / "policy", manifest, PointerNetwork(sizes))
+    plan = replace(PLAN, methods=("nearest", str(folder)))
+    with pytest.raises(ArtifactMismatchError, match="pool"):
+        run(tmp_path / "refused", plan)
+    outcome = run(tmp_path / "taken", replace(plan, force=True))
+    assert [entry.method for entry in outcome.comparison.summary if entry.method == "policy"]
+    rows = [row for row in outcome.comparison.rows if row.method == "policy"]
+    known = {example.uid for example in planted_pool()}
+    assert all(set(own.demonstrations) <= known and len(own.demonstrations) == 2 for own in rows[0].outcomes)

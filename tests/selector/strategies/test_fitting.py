@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,20 @@ def test_a_policy_follows_an_edited_pool_as_it_was_loaded(tmp_path: Path) -> Non
     later.select(planted_examples(1, prefix="q"), 2)
     [(candidates, _)] = later._described.values()
     assert candidates.shortlist.query == pytest.approx(embed_task(task, ToyEncoder()))
+
+
+@pytest.mark.parametrize("part", ["scoring", "calibration"])
+def test_a_policy_is_held_to_what_rewarded_it(part: str, tmp_path: Path) -> None:
+    """Guards against answers by another scoring than the policy was paid by; artifacts that do not say are taken."""
+    pool = planted_pool()
+    made = reading(tmp_path / "silent", pool, "per-query")
+    changed = {"scoring": "ppl"} if part == "scoring" else {"calibration": "contextual"}
+    other = InferenceEngine(ToyLanguageModel(), planted_template(), pool, **changed)  # type: ignore[arg-type]
+    silent = LearnedSelector.load(made, pool, engine=lambda: other)
+    paid = {"scoring": "direct", "calibration": "none"}
+    manifest = replace(silent.artifact.manifest, fingerprints={**silent.artifact.manifest.fingerprints, **paid})
+    folder = write_artifact(tmp_path / "policy", manifest, silent.artifact.network)
+    LearnedSelector.load(folder, pool, engine=lambda: engine(pool))
+    with pytest.raises(ArtifactMismatchError, match=f"the {part} in use is {changed[part]}; expected {paid[part]}"):
+        LearnedSelector.load(folder, pool, engine=lambda: other)
+    LearnedSelector.load(folder, pool, engine=lambda: other, force=True)
