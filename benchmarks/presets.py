@@ -175,8 +175,7 @@ def main(
     """Measures the presets."""
     names = [name for name in only.split(",") if name]
     chosen = [preset_named(name, data_dir=data_dir) for name in names] or presets(data_dir=data_dir)
-    # The same for every preset, and the same on every machine.
-    lm = load_language_model(LanguageModelConfig(dtype="float32"), store=score_store_path())
+    lm = load_language_model(LanguageModelConfig(), store=score_store_path())
     run(chosen, lm, limit=limit, out=out, data_dir=data_dir, progress=RichProgress())
 
 

@@ -56,7 +56,7 @@ from selector.workspace import Workspace
 HERE = Path(__file__).resolve().parent
 DATA = SHARED_DATA
 RESULTS = HERE / "results" / "prompts"
-MODEL: Final = LanguageModelConfig(dtype="float32")
+MODEL: Final = LanguageModelConfig()
 REASONED: Final = ("gsm8k", "svamp", "strategyqa", "aqua")
 LABELLED: Final = ("sst2", "trec6")
 PARTS: Final = ("instructions", "templates", "sg-icl")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import scoring_study, warmup_study
+from benchmarks import order_study, scoring_study, warmup_study
 from benchmarks.ceiling_study import RESULT as CEILING
 from benchmarks.ceiling_study import ceiling_lines
 from benchmarks.epr_study import TASKS
@@ -34,6 +34,7 @@ from benchmarks.presets import RESULT as PRESETS
 from benchmarks.presets import preset_table
 from benchmarks.prompt_study import prompt_lines, read_cells
 from benchmarks.search import COLUMNS
+from benchmarks.service_tables import service_lines
 from selector.evaluation.statistics import Values, paired_bootstrap
 
 HERE = Path(__file__).resolve().parent
@@ -42,6 +43,9 @@ SEARCH = HERE / "results" / "search.json"
 RECIPES = HERE / "results" / "recipes.json"
 POLICIES = HERE / "results" / "policy_speed.json"
 WARM_UP = HERE / "results" / "warmup.json"
+SERVICE = HERE / "results" / "service.json"
+ORDERS = HERE / "results" / "order.json"
+COMPARED = PAGE.parent / "results" / "compare"
 SCORING = HERE / "results" / "scoring.json"
 NEIGHBOURS = HERE / "results" / "neighbours.json"
 
@@ -262,6 +266,12 @@ def page() -> str:
         sections["ceiling"] = ceiling_lines(json.loads(CEILING.read_text("utf-8")))
     if NEIGHBOURS.is_file():
         sections["neighbours"] = neighbour_lines(json.loads(NEIGHBOURS.read_text("utf-8")))
+    for file in sorted(COMPARED.glob("*.json")):
+        sections[f"compare {file.stem}"] = demo_lines(json.loads(file.read_text("utf-8")))
+    if ORDERS.is_file():
+        sections["orders"] = [*order_study.summary_lines(json.loads(ORDERS.read_text("utf-8"))["summary"]), ""]
+    if "bfloat16" in (service := json.loads(SERVICE.read_text("utf-8"))):
+        sections["service"] = service_lines(service)
     if RECIPES.is_file():
         sections["recipes"] = recipe_table(json.loads(RECIPES.read_text("utf-8")))
     if PRESETS.is_file():
