@@ -18,7 +18,20 @@ from selector.lm.base import Usage
 from selector.progress import SILENT, Progress, RichProgress
 from selector.types import Example
 
-TaskOption = Annotated[str, typer.Option("--task", help="A TASK.toml, or the name of a preset; see `shotsmith tasks`.")]
+
+def _presets(incomplete: str) -> list[str]:
+    """The presets that a shell may complete to; where there is none it goes on with files."""
+    from selector.data.presets import preset_names
+
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        "--task", help="A TASK.toml, or the name of a preset; see `shotsmith tasks`.", autocompletion=_presets
+    ),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="The folder for the results; made when missing.")]
 ShotsOption = Annotated[int, typer.Option("--shots", min=0, help="Demonstrations in each prompt.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seeds every random choice.")]

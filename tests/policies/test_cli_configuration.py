@@ -167,13 +167,14 @@ def test_every_command_explains_itself_and_prints_json(command: str) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_complete_commands(shell: str) -> None:
+@pytest.mark.parametrize(("typed", "found"), [("comp", "compare"), ("mine --task sst", "sst2")])
+def test_shells_complete_commands_and_presets(shell: str, typed: str, found: str) -> None:
     """Guards completion as shells ask for it: in a process, by environment variables."""
     variables = {
         "_SHOTSMITH_COMPLETE": f"complete_{shell}",
-        "COMP_WORDS": "shotsmith comp",
-        "COMP_CWORD": "1",
-        "_TYPER_COMPLETE_ARGS": "shotsmith comp",
+        "COMP_WORDS": f"shotsmith {typed}",
+        "COMP_CWORD": str(len(typed.split())),
+        "_TYPER_COMPLETE_ARGS": f"shotsmith {typed}",
         "_TYPER_COMPLETE_FISH_ACTION": "get-args",
     }
     done = subprocess.run(
@@ -183,7 +184,7 @@ def test_shells_complete_commands(shell: str) -> None:
         text=True,
         check=False,
     )
-    assert "compare" in done.stdout
+    assert found in done.stdout
     assert "Traceback" not in done.stderr
 
 
