@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import factorial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from selector.evaluation.compare import Method, Reference
 from selector.evaluation.references import REFERENCES, reference_answers
 from selector.learned.artifact import MANIFEST_FILE, read_manifest
 from selector.ordering.base import Orderer
-from selector.ordering.named import ORDERERS, build_orderer
+from selector.ordering.named import LM_ORDERERS, ORDERERS, build_orderer
 from selector.pipeline import Pipeline
 from selector.progress import SILENT, Progress
 from selector.retrieval.encoder import TextEncoder
@@ -23,10 +24,12 @@ from selector.strategies.base import Selector
 from selector.strategies.dense import NearestSelector
 from selector.strategies.determinantal import DPPSelector
 from selector.strategies.exported import ExportedSelector
+from selector.strategies.fixed import FixedSelector
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.named import (
     DPP_OVER,
     EMBEDDING_METHODS,
+    FIXED,
     SEARCHED_METHODS,
     SEEDED_METHODS,
     SHOTLESS_METHODS,
@@ -51,6 +54,7 @@ class Surroundings:
         orderer: Orders what methods without an orderer of their own chose.
         dev: Labelled queries for the methods that search.
         probes: Queries whose inputs are the probes of the entropy orders; none lets the language model write them.
+        shots: The numbers of shots that are compared.
         permutations: How many orders are tried by the orderers that ask the language model.
         force: Whether policies made for another pool, encoder, template or language model are taken.
         progress: Shows searches.
@@ -62,6 +66,7 @@ class Surroundings:
     dev: Sequence[Example]
     probes: Sequence[Example]
     permutations: int
+    shots: Sequence[int]
     force: bool = False
     progress: Progress = SILENT
 
@@ -88,12 +93,13 @@ class Surroundings:
             progress=self.progress,
         )
 
-    def ordering(self, name: str, encoder: TextEncoder) -> Orderer:
+    def ordering(self, name: str, encoder: TextEncoder, *, seed: int) -> Orderer:
         """Builds an orderer.
 
         Args:
             name: One of `ORDERERS`.
             encoder: For the orders by similarity.
+            seed: For the orders that are tried where not all are, and for probes that are written.
 
         Returns:
             The orderer.
@@ -105,8 +111,22 @@ class Surroundings:
             probes=self.probes or None,
             dev=self.dev,
             permutations=self.permutations,
+            seed=seed,
             progress=self.progress,
         )
+
+    def draws_orders(self, orderer: str, shots: int) -> bool:
+        """Tells whether an orderer makes random choices.
+
+        Args:
+            orderer: Its name.
+            shots: Demonstrations in each prompt.
+
+        Returns:
+            Whether it tries a sample of the orders, or lets the language model write probes.
+        """
+        writes = orderer in ("globale", "locale") and not self.probes
+        return orderer in LM_ORDERERS and (writes or factorial(shots) > self.permutations)
 
 
 @dataclass(frozen=True)
@@ -116,12 +136,12 @@ class Prepared:
     Attributes:
         spec: As it was asked for.
         searched: Whether it searches on dev queries, so that a budget bounds it.
-        method: Budget in tokens, or None, to the method.
+        method: Budget in tokens, or None, and the number of shots to the method.
     """
 
     spec: str
     searched: bool
-    method: Callable[[int | None], Method]
+    method: Callable[[int | None, int], Method]
 
 
 def prepare(spec: str, around: Surroundings, *, seed: int) -> Prepared:
@@ -140,6 +160,8 @@ def prepare(spec: str, around: Surroundings, *, seed: int) -> Prepared:
         ArtifactError: When a folder's content is missing or damaged.
         ArtifactMismatchError: When an artifact was made for another pool, template or language model, and that is not
             taken.
+        TooFewExamplesError: When fewer demonstrations are fixed than shots are wanted.
+        UsageError: When the method needs labels to score and targets are free text.
     """
     name, plus, orderer = _parts(spec, around.orderer)
     built = around.selector(name, seed=seed)
@@ -148,7 +170,9 @@ def prepare(spec: str, around: Surroundings, *, seed: int) -> Prepared:
     encoder: TextEncoder = around.workspace.encoder
     if isinstance(built, ExportedSelector | NearestSelector | DPPSelector):
         encoder = built.encoder
-    around.ordering(orderer, encoder)
+    around.ordering(orderer, encoder, seed=seed)
+    if isinstance(built, FixedSelector):
+        built.require(max(around.shots))
     seeded, searched = name in SEEDED_METHODS, name in SEARCHED_METHODS
     # What asked the language model may remember the answers: a run would then cost less behind another one.
     lasting = not seeded and _asks_nothing(name, built)
@@ -156,15 +180,15 @@ def prepare(spec: str, around: Surroundings, *, seed: int) -> Prepared:
     identity: dict[str, Any] = {"spec": name} if folder is None else {"content": folder_fingerprint(folder)}
     training = 0.0 if folder is None else training_tokens(folder)
 
-    def method(budget: int | None) -> Method:
+    def method(budget: int | None, shots: int) -> Method:
         def build(seed: int) -> Pipeline:
             selector = built if lasting else around.selector(name, seed=seed, budget=budget)
-            return Pipeline(selector, around.workspace.engine, orderer=around.ordering(orderer, encoder))
+            return Pipeline(selector, around.workspace.engine, orderer=around.ordering(orderer, encoder, seed=seed))
 
         return Method(
             short_name(name) + (plus + orderer if plus else ""),
             build,
-            seeded=seeded,
+            seeded=seeded or around.draws_orders(orderer, shots),
             orderer=orderer,
             upper_bound=name in UPPER_BOUNDS,
             depends_on_shots=name not in SHOTLESS_METHODS,
@@ -219,8 +243,8 @@ def display_name(spec: str) -> str:
     Returns:
         The spec, with folders shortened to their last part.
     """
-    name, plus, orderer = spec.partition("+")
-    return short_name(name) + plus + orderer
+    name, plus, orderer = _parts(spec, "")
+    return short_name(name) + (plus + orderer if plus else "")
 
 
 def short_name(name: str) -> str:
@@ -232,6 +256,8 @@ def short_name(name: str) -> str:
     Returns:
         The short name.
     """
+    if name.startswith(FIXED):
+        return name
     folder = name.removeprefix(DPP_OVER)
     return (DPP_OVER if folder != name else "") + Path(folder).name
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from policies.compared import Prepared, Surroundings, display_name, prepare, reference
 from selector.data.task import Task
-from selector.errors import OwnChoicesError, UnknownNameError, UsageError
+from selector.errors import OwnChoicesError, TooFewExamplesError, UnknownNameError, UsageError
 from selector.evaluation.cells import CellFolder, examples_fingerprint
 from selector.evaluation.compare import Comparison, compare
 from selector.evaluation.measured import check_metrics
@@ -47,14 +47,15 @@ class ComparisonPlan:
         orderer: Orders what methods without an orderer of their own chose.
         limit: Use this many test queries at most.
         permutations: How many orders the entropy orders try.
-        probes: How many reward queries, without their labels, are the probes of the entropy orders.
-        search_limit: How many dev queries methods that search may use at most.
+        probes: How many reward queries, without their labels, are the probes of the entropy orders; dev queries where
+            there are no reward queries. "lm" lets the language model write them, as published.
+        dev_limit: How many dev queries searches, orders and `order_sets` may use at most.
         budget: What a method that searches on dev queries may ask of the language model in each run, tokens, instead
             of its own bounds. "equal": as many as the training of the dearest trained method among `methods` asked
             for; where no training is known, as many as the dearest of the searches asks for within its own bounds.
         metrics: Further metrics that tables show, by name.
         order_sets: How many random sets of demonstrations are tried in several orders on dev queries, for the report
-            to tell whether order matters; 0 spares the language model.
+            to tell whether order matters, before anything is compared; 0 spares the language model.
         force: Whether policies made for another pool, encoder, template or language model are taken, as where their
             transfer is measured.
     """
@@ -66,8 +67,8 @@ class ComparisonPlan:
     orderer: str = "given"
     limit: int | None = None
     permutations: int = 24
-    probes: int = 8
-    search_limit: int | None = None
+    probes: int | Literal["lm"] = 16
+    dev_limit: int | None = None
     budget: int | Literal["equal"] | None = None
     metrics: tuple[str, ...] = ()
     order_sets: int = 0
@@ -84,6 +85,8 @@ class ComparisonPlan:
             raise UsageError(
                 "one demonstration has no order", expected="2 shots or more", remedy="Ask for no sets, or more shots."
             )
+        if isinstance(self.probes, int) and self.probes < 1:
+            raise UsageError(f"{self.probes} probes are asked for", expected="at least 1, or lm", remedy="Correct it.")
         if isinstance(self.budget, int) and self.budget < 1:
             raise UsageError(f"the budget is {self.budget}", expected="at least 1 token", remedy="Correct it.")
 
@@ -148,14 +151,17 @@ def compare_methods(
         UnknownNameError: When a method, orderer, metric or the baseline is not known.
         ArtifactMismatchError: When a policy was made for another pool or model, and the plan does not take it.
         ExtraMissingError: When a metric that is asked for needs a library that is not installed.
-        UsageError: When two rows would have one name, or a metric is asked for and queries have their own choices.
+        OwnChoicesError: When a reference or a metric is asked for and queries have choices of their own.
+        TooFewExamplesError: When the pool, or what a method names, is smaller than the number of shots.
+        UsageError: When two rows would have one name.
     """
     task = workspace.task
-    _check_metrics(plan, task)
+    _check_task(plan, task)
     queries, around = task.test[: plan.limit], _surroundings(workspace, plan, progress)
     prepared = [prepare(name, around, seed=plan.seeds[0]) for name in plan.methods if name not in REFERENCES]
-    cells = CellFolder(out / "cells", depends_on=_depends_on(around, queries), resume=resume)
     _check_names(plan)
+    cells = CellFolder(out / "cells", depends_on=_depends_on(around, queries), resume=resume)
+    stability = _stability(around, plan) if plan.order_sets else None
     comparisons, budgets = [], {}
     with cells.told_on_failure():
         for shots in plan.numbers_of_shots:
@@ -163,7 +169,6 @@ def compare_methods(
             comparisons.append(_compared(plan, prepared, around, queries, shots=shots, budget=budget, cells=cells))
     context = _context(workspace, plan, command, budgets)
     markdown = markdown_tables(comparisons, context=context, metrics=plan.metrics)
-    stability = _stability(around, plan) if plan.order_sets else None
     if stability is not None:
         context["stability"] = asdict(stability) | {"verdict": stability.verdict}
     return ComparisonOutcome(
@@ -171,7 +176,13 @@ def compare_methods(
         results=results_of(comparisons, context=context),
         results_file=write_results(out, comparisons, context=context),
         report=write_report(
-            out / "report.html", comparisons, pool=task.pool, queries=queries, context=context, stability=stability
+            out / "report.html",
+            comparisons,
+            pool=task.pool,
+            queries=queries,
+            context=context,
+            stability=stability,
+            metrics=plan.metrics,
         ),
         table=write_whole(out / "table.md", markdown),
         runs=cells.finished,
@@ -209,10 +220,17 @@ def _baseline(plan: ComparisonPlan) -> str:
     return plan.baseline if plan.baseline in REFERENCES else display_name(plan.baseline)
 
 
-def _check_metrics(plan: ComparisonPlan, task: Task) -> None:
+def _check_task(plan: ComparisonPlan, task: Task) -> None:
+    """Finds what the task cannot give before the language model is asked anything."""
     check_metrics(plan.metrics, free_text=task.template.free_text)
-    if plan.metrics and task.template.multiple_choice:
-        raise OwnChoicesError(f"the metric {plan.metrics[0]}")
+    if task.template.multiple_choice:
+        named = [f"the metric {name}" for name in plan.metrics]
+        named += [f"the reference {name}" for name in plan.methods if name in REFERENCES]
+        if named:
+            raise OwnChoicesError(named[0])
+    most = max(plan.numbers_of_shots)
+    if most > len(task.pool):
+        raise TooFewExamplesError(available=len(task.pool), wanted=most)
 
 
 def _check_names(plan: ComparisonPlan) -> None:
@@ -230,9 +248,10 @@ def _surroundings(workspace: Workspace, plan: ComparisonPlan, progress: Progress
         workspace=workspace,
         nearest=NearestSelector(task.pool, workspace.encoder),
         orderer=plan.orderer,
-        dev=task.dev[: plan.search_limit],
-        probes=task.reward[: plan.probes],
+        dev=task.dev[: plan.dev_limit],
+        probes=() if plan.probes == "lm" else (task.reward or task.dev)[: plan.probes],
         permutations=plan.permutations,
+        shots=plan.numbers_of_shots,
         force=plan.force,
         progress=progress,
     )
@@ -267,7 +286,7 @@ def _budget(
     """What a search may ask of the language model, tokens; None leaves searches their own bounds."""
     if plan.budget != EQUAL:
         return plan.budget
-    unbounded = [one.method(None) for one in prepared]
+    unbounded = [one.method(None, shots) for one in prepared]
     if trained := max((method.training or 0 for method in unbounded), default=0):
         return int(trained)
     searches = [method for one, method in zip(prepared, unbounded, strict=True) if one.searched]
@@ -290,7 +309,7 @@ def _compared(
     budget: int | None,
     cells: CellFolder,
 ) -> Comparison:
-    methods = [one.method(budget) for one in prepared]
+    methods = [one.method(budget, shots) for one in prepared]
     references = [reference(name, around, shots=shots) for name in plan.methods if name in REFERENCES]
     return compare(
         around.workspace.engine,

@@ -175,7 +175,7 @@ def comparison_plan(config: DemoConfig, retriever: Path, artifact: Path) -> Comp
         limit=config.queries,
         permutations=config.permutations,
         probes=config.probes,
-        search_limit=config.search_queries,
+        dev_limit=config.search_queries,
     )
 
 

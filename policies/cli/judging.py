@@ -42,6 +42,14 @@ BudgetOption = Annotated[
         "the dearest training among the methods asked for."
     ),
 ]
+ProbesOption = Annotated[
+    str,
+    typer.Option(
+        "--probes",
+        help="Unlabelled inputs by which globale and locale rank orders: so many reward or dev queries; "
+        "lm: the language model writes them.",
+    ),
+]
 OrderSetsOption = Annotated[
     int,
     typer.Option(
@@ -77,6 +85,10 @@ def compare(
         str, typer.Option(help="Comma-separated metrics that get a column, such as macro-f1,ece or token-f1.")
     ] = "",
     order_sets: OrderSetsOption = 0,
+    probes: ProbesOption = "16",
+    dev_limit: Annotated[
+        int | None, typer.Option("--dev-limit", min=1, help="Dev queries for searches and orders, at most.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Take policies although pool, template or language model are others.")
     ] = False,
@@ -102,6 +114,8 @@ def compare(
         budget=_budget(budget),
         metrics=_names(metrics),
         order_sets=order_sets,
+        probes=_probes(probes),
+        dev_limit=dev_limit,
         force=force,
     )
     outcome = compare_methods(workspace, out, plan=plan, command=_said(context), resume=resume, progress=progress)
@@ -163,6 +177,14 @@ def _numbers(text: str) -> int | tuple[int, ...]:
         )
     numbers = tuple(int(part) for part in parts)
     return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _probes(text: str) -> int | Literal["lm"]:
+    if text == "lm":
+        return "lm"
+    if not text.isdecimal():
+        raise UsageError(f"the probes are {text!r}", expected="a number of queries, or lm", remedy="Correct --probes.")
+    return int(text)
 
 
 def _budget(text: str) -> int | Literal["equal"] | None:

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Final, overload
 
 from selector.data.near_duplicates import FIELD_SEPARATOR, NearDuplicates, check_threshold
-from selector.errors import EmptyPoolError, InvalidExampleError, OwnChoicesError
+from selector.errors import EmptyPoolError, InvalidExampleError, OwnChoicesError, UsageError
 from selector.types import Example
 
 _NOT_WORDS = re.compile(r"[\W_]+")
@@ -154,6 +154,24 @@ class Pool(Sequence[Example]):
         """
         if any(example.choices for example in self._examples):
             raise OwnChoicesError(what)
+
+    def require_apart(self, examples: Sequence[Example], what: str) -> None:
+        """Makes sure that what judges sets of members is not among them: a member would answer itself.
+
+        Args:
+            examples: Labelled examples.
+            what: What they are, for the error ("dev examples").
+
+        Raises:
+            UsageError: When one duplicates a member.
+        """
+        for example in examples:
+            if self.duplicates_of(example):
+                raise UsageError(
+                    f"one of the {what}, {example.uid!r}, duplicates a member of the pool",
+                    expected=f"{what} that are not in the pool",
+                    remedy="Leave them out, or split pool and dev with `Task.load`.",
+                )
 
     def subset(self, positions: Sequence[int]) -> Pool:
         """Makes a smaller pool.

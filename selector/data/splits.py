@@ -109,15 +109,16 @@ def split(
             taken.add(row)
     dev_repeats = 0
     if dev is None:
-        devs, _, rows = _drawn(rows, _default(sizes.dev, train), taken, what="dev examples")
+        devs, dev_repeats, rows = _drawn(rows, _default(sizes.dev, train), taken, what="dev examples")
     else:
         devs, dev_repeats = _fresh(dev, taken)
         devs = _some(devs, sizes.dev, rng)
     rows, leaked = _without(rows, taken)
     rewarded = _Taken(near_duplicates)
-    rewards, _, rows = _drawn(rows, _default(sizes.reward, train), rewarded, what="reward examples")
+    rewards, passed_over, rows = _drawn(rows, _default(sizes.reward, train), rewarded, what="reward examples")
     rows, reward_repeats = _without(rows, rewarded)
-    leaks = LeakReport(test_repeats, dev_repeats, leaked, reward_repeats, near_duplicates=taken.near + rewarded.near)
+    rewards_left_out, near = passed_over + reward_repeats, taken.near + rewarded.near
+    leaks = LeakReport(test_repeats, dev_repeats, leaked, rewards_left_out, near_duplicates=near)
     pool = Pool(rows[: sizes.pool], near_duplicates=near_duplicates)
     return Splits(pool, tuple(rewards), tuple(devs), tuple(tests), leaks)
 

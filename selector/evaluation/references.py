@@ -67,13 +67,21 @@ def logistic_regression(pool: Pool, encoder: TextEncoder, queries: Sequence[Quer
 
     Returns:
         N labels.
+
+    Raises:
+        TooFewExamplesError: When all members of the pool duplicate queries, which are not learned from.
     """
     from sklearn.linear_model import LogisticRegression
 
-    labels = [str(example.label) for example in pool]
+    hidden = frozenset().union(*(pool.duplicates_of(query) for query in queries))
+    examples = [example for at, example in enumerate(pool) if at not in hidden]
+    if not examples:
+        raise TooFewExamplesError(available=0, wanted=1)
+    labels = [str(example.label) for example in examples]
     if len(set(labels)) < 2 or not queries:
         return [labels[0]] * len(queries)
-    fitted = LogisticRegression(max_iter=1000).fit(encoder.encode([input_text(example) for example in pool]), labels)
+    embedded = encoder.encode([input_text(example) for example in examples])
+    fitted = LogisticRegression(max_iter=1000).fit(embedded, labels)
     return [str(label) for label in fitted.predict(encoder.encode([input_text(query) for query in queries]))]
 
 

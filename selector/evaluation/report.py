@@ -45,6 +45,7 @@ def write_report(
     queries: Sequence[Example],
     context: Mapping[str, Any],
     stability: StabilityReport | None = None,
+    metrics: Sequence[str] = (),
 ) -> Path:
     """Writes the report.
 
@@ -55,6 +56,7 @@ def write_report(
         queries: The queries, in the order compared.
         context: What it is about: "task", "lm", "scoring", "calibration", "seeds", "leaks" and "command" are shown.
         stability: How much accuracy depends on the order of demonstrations, where that was measured.
+        metrics: Further metrics that get a column, by name.
 
     Returns:
         The path.
@@ -89,7 +91,7 @@ def write_report(
         cost=_panels(ascending, lambda own: _both_widths(_figure_of(cost_chart, own))),
         bounds=" Grey: upper bounds, which know what no method can know." if _has_bounds(ascending) else "",
         baseline=escape(ascending[-1].baseline),
-        table=_panels(ascending, _table),
+        table=_panels(ascending, lambda own: _table(own, metrics)),
         order=_order(stability) if stability is not None else "",
         confusion=_part("confusion.html") if data["labels"] else "",
         shown=f"{len(data['queries']):,} of {len(queries):,}",
@@ -146,8 +148,10 @@ def _curve(comparisons: Sequence[Comparison]) -> str:
     return _filled("curve.html", figure=figure, buttons=buttons)
 
 
-def _table(comparison: Comparison) -> str:
-    return _filled("table.html", baseline=escape(comparison.baseline), rows=result_rows(comparison))
+def _table(comparison: Comparison, metrics: Sequence[str]) -> str:
+    named = "".join(f'<th scope="col">{escape(name)} x 100</th>' for name in metrics)
+    rows = result_rows(comparison, metrics=metrics)
+    return _filled("table.html", baseline=escape(comparison.baseline), metrics=named, rows=rows)
 
 
 def _order(report: StabilityReport) -> str:

@@ -10,8 +10,9 @@ from html import escape
 from typing import Any
 
 from selector.evaluation.compare import Comparison, Summary
-from selector.evaluation.results import shown_difference, shown_p
+from selector.evaluation.results import mean_phases, shown_difference, shown_p
 from selector.evaluation.stability import StabilityReport
+from selector.evaluation.tables import metric_cells
 
 
 def verdict_card(comparison: Comparison) -> str:
@@ -74,19 +75,20 @@ def verdicts_by_shots(comparisons: Sequence[Comparison]) -> str:
     return f'<p class="note">{escape(told)}.</p>'
 
 
-def result_rows(comparison: Comparison) -> str:
+def result_rows(comparison: Comparison, *, metrics: Sequence[str] = ()) -> str:
     """Writes the rows of the result table.
 
     Args:
         comparison: The comparison.
+        metrics: Further metrics that get a column, by name.
 
     Returns:
         HTML, one row for each method, best first.
     """
-    return "".join(_row(comparison, entry) for entry in comparison.summary)
+    return "".join(_row(comparison, entry, metrics) for entry in comparison.summary)
 
 
-def _row(comparison: Comparison, entry: Summary) -> str:
+def _row(comparison: Comparison, entry: Summary, metrics: Sequence[str]) -> str:
     versus, standing = entry.versus, _standing(comparison, entry.method)
     difference, p = ("baseline", "") if versus is None else (shown_difference(versus), shown_p(versus))
     cells = (
@@ -95,7 +97,8 @@ def _row(comparison: Comparison, entry: Summary) -> str:
         standing,
         difference,
         p,
-        f"{entry.tokens:,.0f}" if entry.uses_lm else "none",
+        *metric_cells(entry, comparison, metrics),
+        *_tokens(comparison, entry),
         f"{entry.seconds:.1f}",
     )
     name = escape(entry.method)
@@ -103,6 +106,15 @@ def _row(comparison: Comparison, entry: Summary) -> str:
         f'<tr class="{"lm" if entry.uses_lm else "free"}{" use" if standing == "use" else ""}">'
         f'<th scope="row" title="{name}">{name}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
     )
+
+
+def _tokens(comparison: Comparison, entry: Summary) -> tuple[str, str, str]:
+    """What training, choosing with ordering, and answering asked of the language model."""
+    if not entry.uses_lm:
+        return "none", "none", "none"
+    phases = {name: own["lm_tokens"] for name, own in mean_phases(comparison.rows_of(entry.method)).items()}
+    trained = "unknown" if entry.training is None else f"{entry.training:,.0f}"
+    return trained, f"{phases['selecting'] + phases['ordering']:,.0f}", f"{phases['answering']:,.0f}"
 
 
 def _standing(comparison: Comparison, method: str) -> str:

@@ -54,7 +54,7 @@ def metric_table(comparison: Comparison, metrics: Sequence[str]) -> Table:
     for name in metrics:
         _add_number(table, name)
     for entry in comparison.summary:
-        _add_method(table, entry, _metric_cells(entry, comparison, metrics))
+        _add_method(table, entry, metric_cells(entry, comparison, metrics))
     return table
 
 
@@ -99,8 +99,7 @@ def cost_table(comparison: Comparison) -> Table | None:
     for entry in comparison.summary:
         if entry.uses_lm:
             phases = mean_phases(comparison.rows_of(entry.method))
-            trained = "unknown" if entry.training is None else f"{entry.training:,.0f}"
-            _add_method(table, entry, [trained, *(f"{own['lm_tokens']:,.0f}" for own in phases.values())])
+            _add_method(table, entry, [_trained(entry), *(f"{own['lm_tokens']:,.0f}" for own in phases.values())])
     return table
 
 
@@ -122,8 +121,13 @@ def markdown_tables(
         count = len(comparison.rows[0].outcomes)
         about = f"{context.get('task', '')}, {context.get('lm', '')}, {comparison.shots} shots, {count} test queries"
         headings = ["method", "accuracy, %", f"vs {comparison.baseline}, points", "p", *metrics, "LM tokens"]
+        trained = any(entry.training != 0 for entry in comparison.summary)
+        headings += ["training tokens"] if trained else []
         lines = [_line(headings), "|---|" + "---:|" * (len(headings) - 1)]
-        lines += [_line([_named(entry), *_cells(entry, comparison, metrics)]) for entry in comparison.summary]
+        lines += [
+            _line([_named(entry), *_cells(entry, comparison, metrics), *([_trained(entry)] if trained else [])])
+            for entry in comparison.summary
+        ]
         parts += [f"### {_markdown(about)}", "\n".join(lines), _markdown(shown_verdict(comparison))]
     parts.append(
         "Brackets: 95 % bootstrap intervals over queries, seeds averaged per query. p: paired over queries, corrected "
@@ -131,6 +135,21 @@ def markdown_tables(
         + (" Metrics are shown x 100." if metrics else "")
     )
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def metric_cells(entry: Summary, comparison: Comparison, metrics: Sequence[str]) -> list[str]:
+    """Lays the metrics of a method out.
+
+    Args:
+        entry: The method.
+        comparison: Its comparison.
+        metrics: Names of metrics.
+
+    Returns:
+        One cell for each, x 100.
+    """
+    values = mean_metrics(comparison.rows_of(entry.method)) if metrics else {}
+    return [f"{100 * values[name]:.1f}" if name in values else ABSENT for name in metrics]
 
 
 def _table(title: str) -> Table:
@@ -165,14 +184,13 @@ def _cells(entry: Summary, comparison: Comparison, metrics: Sequence[str]) -> li
         shown_accuracy(entry.accuracy),
         "baseline" if versus is None else shown_difference(versus),
         "" if versus is None else shown_p(versus),
-        *_metric_cells(entry, comparison, metrics),
+        *metric_cells(entry, comparison, metrics),
         f"{entry.tokens:,.0f}" if entry.uses_lm else "0",
     ]
 
 
-def _metric_cells(entry: Summary, comparison: Comparison, metrics: Sequence[str]) -> list[str]:
-    values = mean_metrics(comparison.rows_of(entry.method)) if metrics else {}
-    return [f"{100 * values[name]:.1f}" if name in values else ABSENT for name in metrics]
+def _trained(entry: Summary) -> str:
+    return "unknown" if entry.training is None else f"{entry.training:,.0f}"
 
 
 def _marked(entry: Summary) -> str:

@@ -106,6 +106,22 @@ class InferenceEngine:
         if self.template.multiple_choice:
             raise OwnChoicesError(what)
 
+    def require_label_scores(self, what: str) -> None:
+        """Makes sure that there are labels to score.
+
+        Args:
+            what: What needs them, for the error ("the order by mdl").
+
+        Raises:
+            UsageError: When targets are free text.
+        """
+        if self.template.free_text:
+            raise UsageError(
+                f"{what}: label scores were asked for, and targets are free text",
+                expected="a closed set of labels",
+                remedy="Choose a method that needs only answers or gold log-probabilities.",
+            )
+
     def fit(self, queries: Sequence[Query], selections: Sequence[Selection]) -> list[Selection]:
         """Drops whole demonstrations from the front until every label's request fits the context window.
 
@@ -137,12 +153,7 @@ class InferenceEngine:
             InvalidExampleError: When a query lacks a field of the template.
             UsageError: When targets are free text.
         """
-        if self.template.free_text:
-            raise UsageError(
-                "label scores were asked for, and targets are free text",
-                expected="a closed set of labels",
-                remedy="Choose a method that needs only answers or gold log-probabilities.",
-            )
+        self.require_label_scores("label scores")
         return self._score_fitted(queries, self.fit(queries, selections))
 
     def probabilities(self, queries: Sequence[Query], selections: Sequence[Selection]) -> Scores:

@@ -28,6 +28,7 @@ class BestOnDevOrderer:
 
     Raises:
         TooFewExamplesError: When there is no dev query to judge by.
+        UsageError: When a dev query duplicates a member of the pool.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class BestOnDevOrderer:
     ) -> None:
         if not dev:
             raise TooFewExamplesError(available=0, wanted=1, what="dev examples")
+        engine.pool.require_apart(dev, "dev examples")
         self._engine = engine
         self._dev = dev
         self._search = OrderSearch(self._choose, config, name="dev accuracy", progress=progress)

@@ -102,7 +102,7 @@ class EntropyOrderer:
 
     Raises:
         UnknownNameError: When the statistic or the calibration is not known.
-        UsageError: When targets are free text, which have no label distribution to calibrate.
+        UsageError: When targets are free text, which have no label distribution.
         OwnChoicesError: When queries have choices of their own, and labels would be counted over several queries or the
             language model would have to write choices.
     """
@@ -117,6 +117,7 @@ class EntropyOrderer:
     ) -> None:
         if config.statistic not in STATISTICS:
             raise UnknownNameError("entropy statistic", config.statistic, known=tuple(STATISTICS))
+        engine.require_label_scores(f"the order by {config.statistic}")
         if config.statistic == "globale" or probes is None:
             engine.require_shared_labels("the entropy of predicted labels")
         self._engine = _calibrating(engine, config.calibration)
@@ -133,7 +134,8 @@ class EntropyOrderer:
             selections: N selections.
 
         Returns:
-            N permuted selections; equal entropies go to the order that comes first, the given one before all.
+            N permuted selections; equal GlobalE goes to the higher LocalE, for few probes leave many orders alike, and
+            what is equal then to the order that comes first, the given one before all.
 
         Raises:
             TooFewExamplesError: When the list of probes is empty.
@@ -152,8 +154,9 @@ class EntropyOrderer:
         probabilities = self._engine.probabilities(
             list(probes) * len(orders), [order for order in orders for _ in probes]
         ).reshape(len(orders), len(probes), -1)
-        values = [STATISTICS[self._config.statistic](own) for own in probabilities]
-        return int(np.argmax(np.round(values, 9)))
+        ranks = dict.fromkeys((self._config.statistic, "locale"))
+        values = [tuple(round(STATISTICS[name](own), 9) for name in ranks) for own in probabilities]
+        return max(range(len(values)), key=values.__getitem__)
 
 
 def _calibrating(engine: InferenceEngine, calibration: str) -> InferenceEngine:

@@ -33,6 +33,9 @@ class MDLOrderer:
         engine: Scores every query behind every order.
         config: Which orders are tried.
         progress: Shows how many queries are done.
+
+    Raises:
+        UsageError: When targets are free text, which has no label distribution.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class MDLOrderer:
         config: PermutationConfig = DEFAULT_PERMUTATIONS,
         progress: Progress = SILENT,
     ) -> None:
+        engine.require_label_scores("the order by mdl")
         self._engine = engine
         self._config = config
         self._progress = progress
@@ -55,9 +59,6 @@ class MDLOrderer:
 
         Returns:
             N permuted selections; equal entropies go to the order that comes first, the given one before all.
-
-        Raises:
-            UsageError: When targets are free text, which has no label distribution.
         """
         tried = [tried_orders(selection, self._config) for selection in selections]
         at_once = max(1, PROMPTS // max(map(len, tried), default=1))

@@ -27,6 +27,7 @@ ORDERERS: Final = (
     "mdl",
     "best-on-dev",
 )
+LM_ORDERERS: Final = ("globale", "locale", "mdl", "best-on-dev")  # try orders by asking the language model
 
 
 def build_orderer(

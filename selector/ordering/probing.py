@@ -110,6 +110,6 @@ def generate_probes(engine: InferenceEngine, orders: Sequence[Selection], *, see
         raise ShotsmithError(
             f"none of {len(written)} texts that the language model wrote has the form of the template",
             expected="at least one, as a probe for entropy ordering",
-            remedy="Pass unlabelled examples as probes instead.",
+            remedy="Pass unlabelled examples as probes instead (--probes N).",
         )
     return probes

@@ -44,6 +44,7 @@ class MDLSelector:
         seed: int = 0,
         progress: Progress = SILENT,
     ) -> None:
+        engine.require_label_scores("the method mdl")
         self._engine = engine
         self._nearest = nearest
         self._shortlist = shortlist

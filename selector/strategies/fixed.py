@@ -42,9 +42,20 @@ class FixedSelector(SharedSetSelector):
             )
         self._positions = tuple(positions[uid] for uid in uids)
 
-    def _choose(self, k: int) -> Selection:
+    def require(self, k: int) -> None:
+        """Makes sure that enough demonstrations are named.
+
+        Args:
+            k: How many will be wanted.
+
+        Raises:
+            TooFewExamplesError: When there are fewer.
+        """
         if len(self._positions) < k:
             raise TooFewExamplesError(available=len(self._positions), wanted=k, what="fixed demonstrations")
+
+    def _choose(self, k: int) -> Selection:
+        self.require(k)
         return Selection.of(*self._positions[:k])
 
     def _spares(self, k: int) -> Iterable[tuple[int, float]]:

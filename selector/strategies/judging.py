@@ -99,11 +99,13 @@ class SetJudge:
 
     Raises:
         TooFewExamplesError: When there is no dev query to judge by.
+        UsageError: When a dev query duplicates a member of the pool.
     """
 
     def __init__(self, engine: InferenceEngine, dev: Sequence[Example]) -> None:
         if not dev:
             raise TooFewExamplesError(available=0, wanted=1, what="dev examples")
+        engine.pool.require_apart(dev, "dev examples")
         self._engine = engine
         self._dev = list(dev)
 

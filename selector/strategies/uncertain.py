@@ -33,6 +33,7 @@ class MaxEntropySelector(SharedSetSelector):
 
     def __init__(self, engine: InferenceEngine, *, sequential: bool = False, progress: Progress = SILENT) -> None:
         super().__init__(engine.pool)
+        engine.require_label_scores("the method max-entropy")
         self._engine = engine
         self._sequential = sequential
         self._progress = progress

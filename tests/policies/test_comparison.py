@@ -14,12 +14,20 @@ from policies import compared
 from policies.comparison import ComparisonOutcome, ComparisonPlan, compare_methods
 from selector.data.splits import LeakReport
 from selector.data.task import Task
-from selector.errors import ArtifactError, ArtifactMismatchError, UnknownNameError, UsageError
+from selector.errors import (
+    ArtifactError,
+    ArtifactMismatchError,
+    OwnChoicesError,
+    TooFewExamplesError,
+    UnknownNameError,
+    UsageError,
+)
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import Manifest, write_artifact
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
 from selector.lm.config import LanguageModelConfig
+from selector.prompting.template import PromptTemplate
 from selector.retrieval.config import EncoderConfig
 from selector.strategies.retriever import RetrieverCard, write_retriever_card
 from selector.strategies.searched import GreedySelector
@@ -129,7 +137,7 @@ def test_what_a_setting_does_not_touch_is_reused(tmp_path: Path) -> None:
     more = replace(PLAN, methods=(*PLAN.methods, "bm25"), shots=(2, 3), seeds=(0, 1, 2))
     assert run(tmp_path, more).reused == first.runs
     assert run(tmp_path, replace(PLAN, budget=5_000)).reused == first.runs - 4  # two searches, two seeds each
-    for changes in ({"search_limit": 2}, {"probes": 2}, {"permutations": 3}, {"limit": 5}):
+    for changes in ({"dev_limit": 2}, {"probes": 2}, {"permutations": 3}, {"limit": 5}):
         assert run(tmp_path, replace(PLAN, **changes)).reused == 0  # type: ignore[arg-type]
 
 
@@ -222,13 +230,79 @@ def test_wrong_requests_cost_nothing(tmp_path: Path) -> None:
         ({"baseline": "nearst", "budget": "equal"}, UnknownNameError, "nearst"),
         ({"metrics": ("rouge-l",)}, UnknownNameError, "rouge-l"),
         ({"methods": ("nearest", "nearest+globall")}, UnknownNameError, "globall"),
+        ({"shots": (1, 1000)}, TooFewExamplesError, "1000"),
+        (
+            {"methods": ("nearest", f"fixed:{planted_pool()[0].uid}"), "shots": (1, 2)},
+            TooFewExamplesError,
+            "fixed demonstrations",
+        ),
     ):
         with pytest.raises(error, match=found):
             compare_methods(workspace, tmp_path, plan=replace(PLAN, **changes))  # type: ignore[arg-type]
-    for changes in ({"shots": ()}, {"shots": -1}, {"budget": 0}, {"methods": ()}):
+    for changes in ({"shots": ()}, {"shots": -1}, {"budget": 0}, {"methods": ()}, {"probes": 0}):
         with pytest.raises(UsageError):
             replace(PLAN, **changes)  # type: ignore[arg-type]
     assert workspace.usage.calls == 0
+
+
+def test_references_are_refused_at_once_where_queries_have_choices(tmp_path: Path) -> None:
+    """Guards against a comparison of choices that ends at its last row, with nothing to show."""
+    workspace = workspace_of()
+    template = PromptTemplate("Review: {text}\nSentiment:{label}", {}, multiple_choice=True)
+    workspace.task = replace(workspace.task, template=template)
+    with pytest.raises(OwnChoicesError, match="label-vote"):
+        compare_methods(workspace, tmp_path, plan=PLAN)
+    assert workspace.usage.calls == 0
+
+
+def test_a_mistake_deletes_no_finished_runs(tmp_path: Path) -> None:
+    """Guards `--no-resume` with a misspelt baseline, which threw everything away and then refused."""
+    run(tmp_path)
+    kept = sorted((tmp_path / "cells").glob("*.json"))
+    with pytest.raises(UnknownNameError):
+        run(tmp_path, replace(PLAN, baseline="nearst"), resume=False)
+    assert sorted((tmp_path / "cells").glob("*.json")) == kept
+
+
+def test_probes_come_from_dev_where_no_query_is_kept_for_rewards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards presets without reward queries: the language model wrote the probes, or wrote none and ended the work."""
+    asked: list[Any] = []
+    build = compared.build_orderer
+
+    def watched(name: str, **options: Any) -> Any:
+        asked.append(options["probes"])
+        return build(name, **options)
+
+    monkeypatch.setattr(compared, "build_orderer", watched)
+    for rewards, wanted in ((None, "reward-"), ((), "dev-")):
+        workspace = workspace_of()
+        if rewards is not None:
+            workspace.task = replace(workspace.task, reward=rewards)
+        plan = replace(PLAN, methods=("nearest", "nearest+locale"), probes=3)
+        compare_methods(workspace, tmp_path / wanted, plan=plan)
+        assert [probe.uid.startswith(wanted) for probe in asked[-1]] == [True] * 3
+
+
+def test_orders_that_are_drawn_are_drawn_anew_for_each_seed(tmp_path: Path) -> None:
+    """Guards several seeds of a sample of orders, which were one draw."""
+    plan = replace(PLAN, methods=("nearest", "nearest+locale"), shots=(2, 3), permutations=3)
+    rows = [row for own in run(tmp_path, plan).comparisons for row in own.rows_of("nearest+locale")]
+    assert [(row.shots, row.seed) for row in rows] == [(2, 0), (3, 0), (3, 1)]
+    demonstrations = [[own.demonstrations for own in row.outcomes] for row in rows]
+    assert demonstrations[1] != demonstrations[2]
+
+
+def test_the_report_has_metrics_and_what_each_phase_cost(tmp_path: Path) -> None:
+    """Guards the report against hiding a search, a training, or a metric that was asked for."""
+    outcome = run(tmp_path, replace(PLAN, metrics=("macro-f1",)))
+    page = outcome.report.read_text()
+    for heading in ("macro-f1 x 100", "training tokens", "choosing", "answering"):
+        assert f'<th scope="col">{heading}</th>' in page
+    spent = outcome.comparison.rows_of("best-of-k")
+    mean = sum(row.phases.selecting.tokens for row in spent) / len(spent)
+    assert f"<td>{mean:,.0f}</td>" in page
 
 
 def test_a_damaged_folder_is_found_before_any_work(tmp_path: Path) -> None:
@@ -250,6 +324,9 @@ def test_the_report_tells_whether_order_matters(tmp_path: Path) -> None:
     assert told["queries"] == 4
     assert told["verdict"] in outcome.report.read_text()
     assert "stability" not in compare_methods(workspace_of(), tmp_path, plan=replace(plan, order_sets=0)).results
+    with pytest.raises(TooFewExamplesError):  # before anything is compared
+        run(tmp_path / "few", replace(plan, dev_limit=1))
+    assert not list((tmp_path / "few").rglob("*.json"))
     with pytest.raises(UsageError, match="no order"):
         replace(plan, shots=1)
 

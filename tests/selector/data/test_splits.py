@@ -63,6 +63,17 @@ def test_leaks_are_counted() -> None:
     assert len(splits.pool) + len(splits.reward) == 3
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_passed_over_in_draws_are_counted(seed: int) -> None:
+    """Guards the count where dev and reward rows are drawn: copies met meanwhile were thrown away in silence."""
+    train = rows(["a", "b", "c", "d", "e", "f", "g", "h"] * 3, "train")
+    splits = split(train, None, None, sizes=SplitSizes(test=2, dev=2, reward=2), seed=seed)
+    leaks = splits.leaks
+    left_out = leaks.test_duplicates + leaks.dev + leaks.train + leaks.reward
+    kept = sum(map(len, (splits.pool, splits.reward, splits.dev, splits.test)))
+    assert left_out == len(train) - kept > 0
+
+
 def test_sizes_are_kept_and_default_to_a_fifth() -> None:
     """Guards explicit sizes, and small files under the defaults."""
     train = rows([f"text {number}" for number in range(50)], "train")

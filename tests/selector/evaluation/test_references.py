@@ -1,5 +1,6 @@
 """Tests of references."""
 
+import numpy as np
 import pytest
 
 from selector.data.pool import Pool
@@ -51,6 +52,17 @@ def test_a_query_does_not_vote_for_itself() -> None:
     """Guards against leave-one-out lost in the reference: a member asked about must not answer with its own label."""
     pool = Pool([Example("a", {"text": "one word"}, "x"), Example("b", {"text": "one other word"}, "y")])
     assert label_vote(pool, ToyEncoder(), [pool[0], pool[1]], 1) == ["y", "x"]
+
+
+def test_a_query_is_not_learned_from() -> None:
+    """Guards leave-one-out of the regression: with labels drawn by lot, members answered themselves."""
+    rng = np.random.default_rng(0)
+    pool = Pool([Example(str(at), {"text": f"word{at} and word{at + 1}"}, str(rng.integers(2))) for at in range(60)])
+    queries = list(pool)[:30]
+    answers = logistic_regression(pool, ToyEncoder(), queries)
+    assert answers == logistic_regression(pool.subset(range(30, 60)), ToyEncoder(), queries)
+    with pytest.raises(TooFewExamplesError):
+        logistic_regression(pool, ToyEncoder(), list(pool))
 
 
 def test_majority_breaks_ties_by_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selector.data.pool import Pool
-from selector.errors import ShotsmithError, TooFewExamplesError, UnknownNameError
+from selector.errors import ShotsmithError, TooFewExamplesError, UnknownNameError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.ordering.base import Orderer
+from selector.ordering.best_on_dev import BestOnDevOrderer
 from selector.ordering.entropy import (
     EntropyConfig,
     EntropyOrderer,
@@ -20,10 +22,12 @@ from selector.ordering.entropy import (
     global_entropy,
     local_entropy,
 )
+from selector.ordering.mdl import MDLOrderer
 from selector.ordering.named import ORDERERS, build_orderer
 from selector.ordering.permutations import candidate_orders
 from selector.ordering.probing import generate_probes, opening_text, parsed_probes
 from selector.prompting.template import PromptTemplate
+from selector.strategies.judging import SetJudge
 from selector.testing import (
     ToyEncoder,
     ToyLanguageModel,
@@ -251,3 +255,30 @@ def test_calibration_can_change_the_order() -> None:
         for calibration in ("none", "contextual")
     }
     assert ordered["none"] != ordered["contextual"]
+
+
+def test_equal_spreads_go_to_the_less_certain_order() -> None:
+    """Guards GlobalE with few probes: a quarter of all orders tied, and the one given won by standing first."""
+    judge = engine()
+    chosen = Selection.of(0, 1, 2, 3)
+    (best,) = EntropyOrderer(judge, PROBES[:1]).order(PROBES[:1], [chosen])  # one probe: every order has GlobalE 0
+    (unsure,) = EntropyOrderer(judge, PROBES[:1], config=EntropyConfig(statistic="locale")).order(PROBES[:1], [chosen])
+    assert best == unsure
+
+
+@pytest.mark.parametrize("build", [MDLOrderer, lambda own: EntropyOrderer(own, PROBES)])
+def test_orders_that_need_labels_are_refused_when_they_are_made(build: Any) -> None:
+    """Guards comparisons of free text, which ended behind their first finished runs."""
+    template = PromptTemplate("Review: {text}\nSentiment:{label}", {}, answer_tokens=1)
+    written = InferenceEngine(ToyLanguageModel(), template, planted_pool())
+    with pytest.raises(UsageError, match="free text"):
+        build(written)
+
+
+def test_the_best_order_on_dev_is_not_judged_by_its_own_members() -> None:
+    """Guards leave-one-out where dev judges: members of the pool answered themselves, and looked perfect."""
+    judge = engine()
+    with pytest.raises(UsageError, match="duplicates a member"):
+        BestOnDevOrderer(judge, [judge.pool[3]])
+    with pytest.raises(UsageError, match="duplicates a member"):
+        SetJudge(judge, [judge.pool[3]])
