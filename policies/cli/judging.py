@@ -35,6 +35,20 @@ if TYPE_CHECKING:
 
 METHODS, LM_FREE = ("random", "bm25", "nearest"), ("label-vote", "logreg")
 UNLIMITED = 10_000  # characters of a line
+MethodsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Comma-separated method names or folders; dpp:FOLDER picks diverse sets with a trained retriever; "
+        "NAME+ORDERER orders what NAME chose. By default random, bm25, nearest, and where labels are the same for "
+        "every query label-vote and logreg."
+    ),
+]
+ShotNumbersOption = Annotated[
+    str, typer.Option(help="Demonstrations in each prompt; several numbers, as in 0,1,2,4, are compared in turn.")
+]
+DevLimitOption = Annotated[
+    int | None, typer.Option("--dev-limit", min=1, help="Dev queries for searches and orders, at most.")
+]
 BudgetOption = Annotated[
     str,
     typer.Option(
@@ -65,17 +79,8 @@ def compare(
     context: typer.Context,
     task: TaskOption,
     out: OutOption,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated method names or folders; dpp:FOLDER picks diverse sets with a trained retriever; "
-            "NAME+ORDERER orders what NAME chose. By default random, bm25, nearest, and where labels are the same for "
-            "every query label-vote and logreg."
-        ),
-    ] = None,
-    shots: Annotated[
-        str, typer.Option(help="Demonstrations in each prompt; several numbers, as in 0,1,2,4, are compared in turn.")
-    ] = "4",
+    methods: MethodsOption = None,
+    shots: ShotNumbersOption = "4",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds for methods with random choices.")] = 3,
     limit: LimitOption = None,
     orderer: Annotated[str, typer.Option(help="Orders what every method chose.")] = "given",
@@ -86,9 +91,7 @@ def compare(
     ] = "",
     order_sets: OrderSetsOption = 0,
     probes: ProbesOption = "16",
-    dev_limit: Annotated[
-        int | None, typer.Option("--dev-limit", min=1, help="Dev queries for searches and orders, at most.")
-    ] = None,
+    dev_limit: DevLimitOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Take policies although pool, template or language model are others.")
     ] = False,

@@ -40,9 +40,9 @@ class LeakReport:
 
     Attributes:
         test_duplicates: Test rows that repeat an earlier test row.
-        dev: Dev rows that repeat a test row or an earlier dev row.
+        dev: Dev rows that repeat a test row or an earlier dev row, also those passed over in the draw.
         train: Training rows that repeat a test or dev row.
-        reward: Training rows with the text of a reward row, kept out of the pool.
+        reward: Training rows with the text of a reward row, kept out of the pool or passed over in the draw.
         near_duplicates: How many rows were left out, these and those passed over when a split was drawn, for a text
             that is not the same but nearly so.
     """
