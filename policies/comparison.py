@@ -168,26 +168,24 @@ def compare_methods(
             budgets[str(shots)] = budget = _budget(plan, prepared, around, queries, shots=shots, cells=cells)
             comparisons.append(_compared(plan, prepared, around, queries, shots=shots, budget=budget, cells=cells))
     context = _context(workspace, plan, command, budgets)
-    markdown = markdown_tables(comparisons, context=context, metrics=plan.metrics)
     if stability is not None:
         context["stability"] = asdict(stability) | {"verdict": stability.verdict}
     return ComparisonOutcome(
         comparisons=tuple(comparisons),
         results=results_of(comparisons, context=context),
         results_file=write_results(out, comparisons, context=context),
-        report=write_report(
-            out / "report.html",
-            comparisons,
-            pool=task.pool,
-            queries=queries,
-            context=context,
-            stability=stability,
-            metrics=plan.metrics,
-        ),
-        table=write_whole(out / "table.md", markdown),
+        report=_report(out, comparisons, around, queries, context=context, stability=stability, metrics=plan.metrics),
+        table=write_whole(out / "table.md", markdown_tables(comparisons, context=context, metrics=plan.metrics)),
         runs=cells.finished,
         reused=cells.reused,
     )
+
+
+def _report(
+    out: Path, comparisons: Sequence[Comparison], around: Surroundings, queries: Sequence[Example], **shown: Any
+) -> Path:
+    pool = around.workspace.task.pool
+    return write_report(out / "report.html", comparisons, pool=pool, queries=queries, **shown)
 
 
 def _context(
