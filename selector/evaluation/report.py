@@ -73,7 +73,7 @@ def write_report(
             expected="at least one comparison, each with its own number of shots",
             remedy="Pass one comparison for each number of shots.",
         )
-    script, data = _part("report.js"), report_data(ascending, pool, queries)
+    data = report_data(ascending, pool, queries)
     task = str(context.get("task", "comparison"))
     page = _filled(
         "report.html",
@@ -81,8 +81,7 @@ def write_report(
         task=escape(task),
         subtitle=escape(f"{len(queries):,} test queries" + (f", {context['lm']}" if context.get("lm") else "")),
         style=_part("report.css"),
-        script=script,
-        script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **_script(),
         data=inline_json(data),
         switch=_switch(numbers),
         verdict=_panels(ascending, verdict_card) + verdicts_by_shots(ascending),
@@ -98,6 +97,12 @@ def write_report(
         facts=facts(ascending, len(queries), context),
     )
     return write_whole(path, page)
+
+
+def _script() -> dict[str, str]:
+    """The script, and the hash by which the page allows it and no other."""
+    script = _part("report.js")
+    return {"script": script, "script_hash": b64encode(hashlib.sha256(script.encode()).digest()).decode()}
 
 
 def _has_bounds(comparisons: Sequence[Comparison]) -> bool:
