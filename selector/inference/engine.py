@@ -270,15 +270,8 @@ class InferenceEngine:
         Returns:
             The share between 0 and 1.
         """
-        predictions = self.predict(queries, selections)
-        return float(
-            np.mean(
-                [
-                    self.is_right(prediction.label, str(query.label), query.aliases)
-                    for prediction, query in zip(predictions, queries, strict=True)
-                ]
-            )
-        )
+        pairs = zip(self.predict(queries, selections), queries, strict=True)
+        return float(np.mean([self.is_right(own.label, str(query.label), query.aliases) for own, query in pairs]))
 
     def is_right(self, answer: str, gold: str, aliases: Sequence[str] = ()) -> bool:
         """Tells whether an answer counts as the gold one; free texts by the template's answer rule.
