@@ -29,7 +29,6 @@ def run(*command: object, cwd: Path, **variables: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("build", "hatchling")), reason="build or hatchling is missing"
 )

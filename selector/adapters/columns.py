@@ -1,5 +1,8 @@
 """Between the rows of other frameworks and examples: which columns are inputs, and which one is the label.
 
+Where every row has choices of its own, their columns are those of the task; a demonstration comes back with all its
+choices as one list.
+
 Input fields always come in the order of the columns, whatever the order in a row, so that queries and demonstrations
 are embedded alike. Nothing here knows a framework.
 """
@@ -14,6 +17,7 @@ from typing import Any
 from selector.data.loading import cell_text
 from selector.data.pool import Pool
 from selector.errors import InvalidExampleError, UsageError
+from selector.prompting.template import CHOICES
 from selector.types import Example, Query
 
 Row = Mapping[str, Any]
@@ -26,10 +30,13 @@ class Columns:
     Attributes:
         inputs: The names of the input columns, at least one.
         label: The name of the column that holds the label.
+        choices: The columns that hold a row's own choices, each of them a text or a list of texts; none where rows
+            have none.
     """
 
     inputs: tuple[str, ...]
     label: str = "label"
+    choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.inputs or len({*self.inputs, self.label}) != len(self.inputs) + 1:
@@ -40,39 +47,47 @@ class Columns:
             )
 
     @classmethod
-    def of_pool(cls, pool: Pool, *, label: str = "label") -> Columns:
+    def of_pool(cls, pool: Pool, *, label: str = "label", choices: tuple[str, ...] = ()) -> Columns:
         """Takes the input columns from the fields of a pool.
 
         Args:
             pool: The pool; all its members have the fields of the first.
             label: What the label column is called outside.
+            choices: The columns that hold a row's own choices.
 
         Returns:
             The columns.
         """
-        return cls(tuple(pool[0].fields), label)
+        return cls(tuple(pool[0].fields), label, choices)
 
     def query(self, row: Row) -> Query:
         """Makes a query of a row.
 
         Args:
-            row: Holds the input columns; a label in it is not looked at.
+            row: Holds the input columns, and the choice columns where the choices are to be seen; a label in it is
+                not looked at.
 
         Returns:
             The query; its uid is a hash of its text, so that no member of a pool has it by chance.
 
         Raises:
-            InvalidExampleError: When the row lacks an input column or holds what is not text.
+            InvalidExampleError: When the row lacks an input column or some of the choice columns, or holds what is not
+                text.
         """
-        fields = self._fields(row, "the query")
-        digest = hashlib.sha256("\x1f".join(fields.values()).encode("utf-8", "surrogatepass")).hexdigest()
-        return Example(f"query-{digest[:16]}", fields)
+        where = "the query"
+        fields = self._fields(row, where)
+        # Most methods choose without a look at the choices, so a row may come without them.
+        choices = self._choices(row, where) if any(name in row for name in self.choices) else ()
+        text = "\x1f".join((*fields.values(), *choices))
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return Example(f"query-{digest[:16]}", fields, choices=choices)
 
     def example(self, row: Row, uid: str) -> Example:
         """Makes a labelled example of a row.
 
         Args:
-            row: Holds the input columns and the label column.
+            row: Holds the input columns, the choice columns and the label column; where there are choices, the label is
+                the text of one or its place, from 0.
             uid: The example's uid.
 
         Returns:
@@ -83,20 +98,24 @@ class Columns:
         """
         where = f"row {uid!r}"
         fields = self._fields(row, where)
-        if self.label not in row:
-            raise _lacking(where, row, [self.label])
-        return Example(uid, fields, cell_text(row[self.label], where, self.label))
+        choices = self._choices(row, where)
+        _require(row, (self.label,), where)
+        label = row[self.label]
+        if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(choices):
+            label = choices[label]
+        return Example(uid, fields, cell_text(label, where, self.label), choices)
 
-    def row(self, example: Example) -> dict[str, str]:
+    def row(self, example: Example) -> dict[str, Any]:
         """Makes a row of an example.
 
         Args:
             example: A labelled example.
 
         Returns:
-            The input columns, then the label column.
+            The input columns, then "choices" as a list where it has some, then the label column.
         """
-        return {**{name: example.fields[name] for name in self.inputs}, self.label: str(example.label)}
+        choices = {CHOICES: list(example.choices)} if example.choices else {}
+        return {**{name: example.fields[name] for name in self.inputs}, **choices, self.label: str(example.label)}
 
     def pool(self, rows: Iterable[Row]) -> Pool:
         """Makes a pool of rows.
@@ -114,14 +133,19 @@ class Columns:
         return Pool(self.example(row, f"row-{number}") for number, row in enumerate(rows))
 
     def _fields(self, row: Row, where: str) -> dict[str, str]:
-        if missing := [name for name in self.inputs if name not in row]:
-            raise _lacking(where, row, missing)
+        _require(row, self.inputs, where)
         return {name: cell_text(row[name], where, name) for name in self.inputs}
 
+    def _choices(self, row: Row, where: str) -> tuple[str, ...]:
+        _require(row, self.choices, where)
+        cells = {name: row[name] if isinstance(row[name], list | tuple) else [row[name]] for name in self.choices}
+        return tuple(cell_text(text, where, name) for name, texts in cells.items() for text in texts)
 
-def _lacking(where: str, row: Row, missing: list[str]) -> InvalidExampleError:
-    return InvalidExampleError(
-        f"{where} has the columns {sorted(map(str, row))} and lacks {missing}",
-        expected="every input column, and the label column for a demonstration",
-        remedy="Add the column, or name the columns that there are.",
-    )
+
+def _require(row: Row, names: tuple[str, ...], where: str) -> None:
+    if missing := [name for name in names if name not in row]:
+        raise InvalidExampleError(
+            f"{where} has the columns {sorted(map(str, row))} and lacks {missing}",
+            expected="every input column, the choice columns all together, and the label column for a demonstration",
+            remedy="Add the column, or name the columns that there are.",
+        )

@@ -56,17 +56,18 @@ class DemonstrationMap:
 
         Raises:
             UsageError: When it is a single row instead of a batch.
-            InvalidExampleError: When the batch lacks an input column.
+            InvalidExampleError: When the batch lacks an input column, or the choice columns where the prompt shows or
+                scores choices.
             TooFewExamplesError: When the pool without a row and its duplicates holds fewer than k.
         """
-        inputs = self.source.columns.inputs
-        given = [name for name in inputs if name in batch]
-        if any(isinstance(batch[name], str) for name in given):
+        columns = self.source.columns
+        given = [name for name in (*columns.inputs, *columns.choices) if name in batch]
+        if any(isinstance(batch[name], str) or not hasattr(batch[name], "__len__") for name in given):
             raise UsageError("map gave a single row", expected="a batch", remedy="Call map(..., batched=True).")
         count = max((len(batch[name]) for name in given), default=1)
         rows = [{name: batch[name][number] for name in given} for number in range(count)]
         chosen = self.source.examples(rows, self.k)
-        queries = [self.source.columns.query(row) for row in rows]
+        queries = [columns.query(row) for row in rows]
         prompts = [self._template.prompt(shown, query) for shown, query in zip(chosen, queries, strict=True)]
         return {"demonstrations": [[example.uid for example in shown] for shown in chosen], "prompt": prompts}
 

@@ -6,7 +6,10 @@ order than the pool's; here both follow the columns.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from selector.adapters.columns import Columns
@@ -71,14 +74,36 @@ class SelectedDemonstrations(dspy.Module):
         Returns:
             What the program returns.
         """
-        return await self._prepared(inputs).acall(**inputs)
+        program = await asyncio.to_thread(self._prepared, inputs)
+        return await program.acall(**inputs)
+
+    def save(
+        self, path: Path | str, save_program: bool = False, modules_to_serialize: list[ModuleType] | None = None
+    ) -> None:
+        """Writes the program's state; see `dspy.Module.save`.
+
+        Args:
+            path: The file, ending in .json or .pkl.
+            save_program: Not possible: the source holds models.
+            modules_to_serialize: Not used.
+
+        Raises:
+            UsageError: When the whole program is to be saved.
+        """
+        if save_program:
+            raise UsageError(
+                "save_program=True would pickle the models that choose demonstrations",
+                expected="save_program=False",
+                remedy="Save the state, make program and source anew, and load the state into them.",
+            )
+        super().save(path, modules_to_serialize=modules_to_serialize)
 
     def _prepared(self, inputs: dict[str, Any]) -> Any:
         columns = self.source.columns
         chosen = self.source.rows([inputs], self.k)[0]
         program = self.student.deepcopy()
         for predictor in _fitting_predictors(program, columns):
-            predictor.demos = [dspy.Example(**row).with_inputs(*columns.inputs) for row in chosen]
+            predictor.demos = [dspy.Example(row).with_inputs(*(row.keys() - {columns.label})) for row in chosen]
         return program
 
 

@@ -28,6 +28,7 @@ class DemonstrationSelector:
         artifact: A folder written by `shotsmith export` or `shotsmith train-retriever`.
         task: The path of a TASK.toml, or the name of a bundled task.
         inputs: The input columns of the task.
+        choices: The choice columns of the task, where queries are to be asked with their own choices.
         label: What the label is called in the rows that come out.
         k: Demonstrations for each prompt.
         force: Whether a policy made for another pool or encoder is taken.
@@ -39,6 +40,7 @@ class DemonstrationSelector:
         task: str,
         *,
         inputs: list[str] | None = None,
+        choices: list[str] | None = None,
         label: str = "label",
         k: int = 4,
         force: bool = False,
@@ -46,11 +48,12 @@ class DemonstrationSelector:
         self.artifact = str(artifact)
         self.task = str(task)
         self.inputs = list(inputs) if inputs is not None else ["text"]
+        self.choices = list(choices or ())
         self.label = label
         self.k = k
         self.force = force
         self._source: DemonstrationSource | None = None
-        component.set_input_types(self, **dict.fromkeys(self.inputs, str))
+        component.set_input_types(self, **{**dict.fromkeys(self.choices, Any), **dict.fromkeys(self.inputs, str)})
 
     def warm_up(self) -> None:
         """Loads the artifact and the pool, once.
@@ -63,20 +66,21 @@ class DemonstrationSelector:
         if self._source is not None:
             return
         source = DemonstrationSource.load(self.artifact, self.task, label=self.label, force=self.force)
-        if set(source.columns.inputs) != set(self.inputs):
+        columns = source.columns
+        if set(columns.inputs) != set(self.inputs) or set(self.choices) not in (set(), set(columns.choices)):
             raise UsageError(
-                f"the component has the inputs {self.inputs}",
-                expected=f"those of the task, {list(source.columns.inputs)}",
-                remedy="Pass inputs=...",
+                f"the component has the inputs {self.inputs} and the choices {self.choices}",
+                expected=f"those of the task, {list(columns.inputs)} and {list(columns.choices)} or no choices",
+                remedy="Pass inputs=... and choices=...",
             )
         self._source = source
 
-    @component.output_types(demonstrations=list[dict[str, str]])
-    def run(self, **inputs: str) -> dict[str, list[dict[str, str]]]:
+    @component.output_types(demonstrations=list[dict[str, Any]])
+    def run(self, **inputs: Any) -> dict[str, list[dict[str, Any]]]:
         """Chooses demonstrations.
 
         Args:
-            **inputs: The text of every input column.
+            **inputs: The text of every input column, and the cell of every choice column.
 
         Returns:
             "demonstrations": rows in prompt order, the last stands next to the query.
@@ -96,7 +100,8 @@ class DemonstrationSelector:
         Returns:
             What `from_dict` takes.
         """
-        settings = {name: getattr(self, name) for name in ("artifact", "task", "inputs", "label", "k", "force")}
+        names = ("artifact", "task", "inputs", "choices", "label", "k", "force")
+        settings = {name: getattr(self, name) for name in names}
         written: dict[str, Any] = default_to_dict(self, **settings)
         return written
 

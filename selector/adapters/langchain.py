@@ -92,6 +92,7 @@ class DemonstrationSelector(BaseExampleSelector):
 
         Raises:
             InvalidExampleError: When it lacks a key or holds what is not text.
+            UnknownLabelError: When the task of the artifact has no such label.
         """
         return self.source.add(example)
 
@@ -102,10 +103,11 @@ class DemonstrationSelector(BaseExampleSelector):
             input_variables: All variables of the prompt; those that are no input are passed over.
 
         Returns:
-            Up to k examples in prompt order: the last stands next to the query.
+            The k examples in prompt order: the last stands next to the query. Fewer only where a policy may stop and
+            does, or where its limits for labels or tokens leave no other candidate.
 
         Raises:
             InvalidExampleError: When an input is missing.
             TooFewExamplesError: When the pool without the query and its duplicates holds fewer than k.
         """
-        return list(self.source.rows([input_variables], self.k)[0])
+        return self.source.rows([input_variables], self.k)[0]

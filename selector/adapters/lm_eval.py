@@ -120,10 +120,11 @@ def demonstration_sampler(
                 **options: Not used.
 
             Returns:
-                Up to n rows in prompt order.
+                The n rows in prompt order; fewer only where a policy stops early.
 
             Raises:
                 UsageError: When the harness does not tell the row.
+                TooFewExamplesError: When the pool without the row and its duplicates holds fewer than n.
             """
             del df, options
             if not n:

@@ -1,6 +1,6 @@
 """Where the adapters get demonstrations from: a pool, and the selector that chooses from it.
 
-The pool may grow; the selector is then made anew. Nothing here knows a framework.
+The pool may grow; the selector then follows it without embedding again what it knows. Nothing here knows a framework.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from selector.adapters.columns import Columns, Row
 from selector.data.pool import Pool
+from selector.errors import UsageError
 from selector.strategies.base import Selector
 from selector.types import Example, Selection
 from selector.version import __version__
@@ -25,7 +26,7 @@ SelectorBuilder: TypeAlias = Callable[[Pool], Selector]
 class DemonstrationSource:
     """Chooses demonstrations for rows; one call at a time, whatever the number of threads.
 
-    Copies share it: it holds models.
+    Copies share it, and it cannot be pickled: it holds models.
 
     Args:
         build: Makes the selector, now and whenever the pool has grown.
@@ -38,13 +39,27 @@ class DemonstrationSource:
         self.columns = columns
         self._build = build
         self._pool = pool
-        self._selector: Selector | None = build(pool)
+        self._selector = build(pool)
+        self._grown = False  # since the selector was made
         self._key = key
+        self._check: Callable[[Example], None] = lambda example: None
+        self._updated: Callable[[Selector, Pool], Selector | None] = lambda former, pool: None
         # Encoders, tokenizers and language models are not safe under several threads at once.
         self._lock = threading.RLock()
 
+    def __copy__(self) -> DemonstrationSource:
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> DemonstrationSource:
         return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuses to be pickled, which would otherwise fail at a lock within."""
+        raise UsageError(
+            "a source of demonstrations holds models and cannot be pickled",
+            expected="what is saved to leave it out",
+            remedy="Save the state alone, and make the source again from its artifact or rows.",
+        )
 
     @classmethod
     def of_rows(
@@ -91,11 +106,12 @@ class DemonstrationSource:
             TaskFileError: When the task file is missing or wrong.
         """
         from selector.inference.engine import InferenceEngine
+        from selector.service.methods import updated_selector
         from selector.strategies.exported import load_learned
         from selector.workspace import Workspace
 
         workspace = Workspace.open(task)
-        first = workspace.task.pool
+        first, template = workspace.task.pool, workspace.task.template
 
         def engine(pool: Pool) -> InferenceEngine:
             own = workspace.engine
@@ -107,9 +123,12 @@ class DemonstrationSource:
             # Only the pool of the task is held to the policy's fingerprint: a grown one is other on purpose.
             return load_learned(folder, pool, force=force or pool is not first, engine=lambda: engine(pool))
 
-        task_parts = (workspace.task.template.fingerprint, str(workspace.task.lm))
-        key = ":".join((__version__, folder_fingerprint(folder), *task_parts))
-        return cls(build, first, Columns.of_pool(first, label=label), key=key)
+        key = ":".join((__version__, folder_fingerprint(folder), template.fingerprint, str(workspace.task.lm)))
+        columns = Columns.of_pool(first, label=label, choices=workspace.task.choice_columns)
+        source = cls(build, first, columns, key=key)
+        source._check = template.check
+        source._updated = lambda former, pool: updated_selector(former, pool, lambda: engine(pool))
+        return source
 
     @property
     def pool(self) -> Pool:
@@ -119,7 +138,8 @@ class DemonstrationSource:
     @property
     def fingerprint(self) -> str:
         """The sha256 of all that decides which demonstrations are chosen, hexadecimal."""
-        parts = [self._pool.fingerprint, self.columns.inputs, self.columns.label, self._key]
+        columns = (self.columns.inputs, self.columns.label, self.columns.choices)
+        parts = [self._pool.fingerprint, self._pool.near_duplicates, *columns, self._key]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def add(self, row: Row) -> str:
@@ -133,14 +153,17 @@ class DemonstrationSource:
 
         Raises:
             InvalidExampleError: When it lacks a column or holds what is not text.
+            UnknownLabelError: When the task that the source was loaded with has no such label.
         """
         with self._lock:
             number = len(self._pool)
             known = {example.uid for example in self._pool}
             while (uid := f"added-{number}") in known:
                 number += 1
-            self._pool = Pool([*self._pool, self.columns.example(row, uid)])
-            self._selector = None  # made when it is next asked, so that many rows can be added in a row
+            example = self.columns.example(row, uid)
+            self._check(example)
+            self._pool = Pool((*self._pool, example), near_duplicates=self._pool.near_duplicates)
+            self._grown = True  # the selector follows when it is next asked, so that many rows can be added in a row
             return uid
 
     def select(self, rows: Sequence[Row], k: int) -> tuple[Pool, list[Selection]]:
@@ -159,8 +182,10 @@ class DemonstrationSource:
         """
         queries = [self.columns.query(row) for row in rows]
         with self._lock:
-            if self._selector is None:
-                self._selector = self._build(self._pool)
+            if self._grown:
+                # The former one lives until the next is made: encoders of the same weights share what they embedded.
+                self._selector = self._updated(self._selector, self._pool) or self._build(self._pool)
+                self._grown = False
             return self._pool, self._selector.select(queries, k)
 
     def examples(self, rows: Sequence[Row], k: int) -> list[list[Example]]:
@@ -176,7 +201,7 @@ class DemonstrationSource:
         pool, selections = self.select(rows, k)
         return [[pool[index] for index in chosen.indices] for chosen in selections]
 
-    def rows(self, rows: Sequence[Row], k: int) -> list[list[dict[str, str]]]:
+    def rows(self, rows: Sequence[Row], k: int) -> list[list[dict[str, Any]]]:
         """Chooses demonstrations; see `select`.
 
         Args:

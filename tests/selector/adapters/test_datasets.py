@@ -99,9 +99,24 @@ def test_the_hash_follows_what_decides(planted_policy: Path, planted_task: Path,
         _loaded(str(folder), str(planted_task), 2, False, first.fingerprint)
 
 
+def test_prompts_show_the_choices_of_their_row(retriever: Path, choice_task: Path) -> None:
+    """Guards multiple-choice tasks, which were refused although every row has its choices."""
+    options = [["good", "bad"], ["up", "down", "left"], *[["fresh", "rotten"]] * 4]
+    mapped = rows().add_column("options", options).map(DemonstrationMap(retriever, choice_task, k=2), batched=True)
+    for row, texts in zip(mapped, options, strict=True):
+        shown = " ".join(f"({letter}) {text}" for letter, text in zip("ABC", texts, strict=False))
+        assert row["prompt"].endswith(f"{row['text']}\n{shown}\nAnswer:")
+        assert row["prompt"].count("(B) rotten") >= 2
+    with pytest.raises(InvalidExampleError, match="choices"):
+        DemonstrationMap(retriever, choice_task, k=2)({"text": ["x"]})
+
+
 def test_mistakes_are_named(planted_policy: Path, planted_task: Path) -> None:
-    """Guards `map` without `batched=True`, where a text would be taken for a batch of letters."""
+    """Guards `map` without `batched=True`, where a text would be taken for a batch of letters, and a number for one."""
     made = DemonstrationMap(planted_policy, planted_task, k=2)
+    for single in ({"text": 3}, {"text": None}):
+        with pytest.raises(UsageError, match="batched=True"):
+            made(single)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="batched=True"):
         rows().map(made, load_from_cache_file=False)
     with pytest.raises(InvalidExampleError, match="lacks"):

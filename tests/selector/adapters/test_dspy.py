@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from selector.errors import InvalidExampleError, UsageError
 from selector.strategies.exported import load_learned
 from selector.strategies.lexical import BM25Selector
 from selector.testing import planted_examples
+from selector.types import Query, Selection
 
 EXAMPLES = planted_examples(16)
 TEXTS = [example.fields["text"] for example in planted_examples(4, seed=3, prefix="query")]
@@ -82,6 +84,27 @@ def test_the_asynchronous_call_sees_them_too(lm: DummyLM, source: DemonstrationS
     assert len(shown(lm)) == 3
 
 
+def test_choosing_leaves_the_event_loop_free(lm: DummyLM) -> None:
+    """Guards a server: all of its other requests stood still while one chose demonstrations."""
+    ran = threading.Event()
+
+    class Waiting(BM25Selector):
+        def select(self, queries: Sequence[Query], k: int) -> list[Selection]:
+            assert ran.wait(20), "the event loop did not go on"
+            return super().select(queries, k)
+
+    program = SelectedFewShot(Waiting, k=2).compile(dspy.Predict("text -> label"), trainset=trainset())
+
+    async def other() -> None:
+        ran.set()
+
+    async def both() -> None:
+        await asyncio.gather(program.acall(text=TEXTS[0]), other())
+
+    asyncio.run(both())
+    assert len(shown(lm)) == 3
+
+
 class TwoSteps(dspy.Module):
     """A program of which one step alone has the signature of the demonstrations."""
 
@@ -125,6 +148,9 @@ def test_a_saved_program_comes_back(lm: DummyLM, tmp_path: Path) -> None:
     again = teleprompter.compile(dspy.Predict("text -> label"), trainset=trainset())
     again.load(tmp_path / "program.json")
     assert again.student.signature.instructions == "Judge the review."
+    with pytest.raises(UsageError, match="save_program=False"):
+        program.save(tmp_path / "whole", save_program=True)
+    assert not (tmp_path / "whole").exists()
     copied = program.deepcopy()
     assert copied.source is program.source
     copied(text=TEXTS[0])

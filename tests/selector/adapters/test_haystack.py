@@ -60,6 +60,17 @@ def test_warming_up_twice_loads_once(pipeline: Pipeline) -> None:
     assert len(component.run(text=TEXT)["demonstrations"]) == 2
 
 
+def test_choices_are_inputs_where_they_are_wanted(retriever: Path, choice_task: Path) -> None:
+    """Guards multiple-choice tasks: Haystack refuses an input that the component has not declared."""
+    made = Pipeline()
+    made.add_component("demos", DemonstrationSelector(str(retriever), str(choice_task), choices=["options"], k=2))
+    again = Pipeline.loads(made.dumps(), allowed_modules=["selector.adapters.haystack"])
+    found = again.run({"demos": {"text": TEXT, "options": ["good", "bad"]}})["demos"]["demonstrations"]
+    assert [row["choices"] for row in found] == [["fresh", "rotten"]] * 2
+    with pytest.raises(UsageError, match="'letters'"):
+        DemonstrationSelector(str(retriever), str(choice_task), choices=["letters"]).warm_up()
+
+
 def test_mistakes_are_named(planted_policy: Path, planted_task: Path, tmp_path: Path) -> None:
     """Guards inputs that the task does not have, and a folder that is no artifact; neither fails before it must."""
     wrong = DemonstrationSelector(str(planted_policy), str(planted_task), inputs=["question"])

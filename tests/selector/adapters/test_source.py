@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,12 +17,20 @@ from hypothesis import strategies as st
 
 from selector.adapters.columns import Columns
 from selector.adapters.source import DemonstrationSource, folder_fingerprint
+from selector.data.loading import load_examples
 from selector.data.pool import Pool
 from selector.data.task import Task
-from selector.errors import ArtifactError, ArtifactMismatchError, InvalidExampleError, UsageError
-from selector.strategies.exported import load_policy
+from selector.errors import (
+    ArtifactError,
+    ArtifactMismatchError,
+    InvalidExampleError,
+    ShotsmithError,
+    UnknownLabelError,
+    UsageError,
+)
+from selector.retrieval.encoder import SentenceEncoder
+from selector.strategies.exported import load_learned, load_policy
 from selector.strategies.lexical import BM25Selector
-from selector.strategies.retriever import RetrieverCard, write_retriever_card
 from selector.testing import planted_examples, planted_pool
 from selector.types import Query, Selection
 
@@ -97,12 +107,126 @@ def test_a_policy_is_held_to_its_pool_until_the_pool_grows(planted_policy: Path,
         DemonstrationSource.load(planted_task.parent, planted_task)
 
 
-def test_a_retriever_is_a_source_too(tiny_encoder: Path, planted_task: Path, tmp_path: Path) -> None:
+def test_a_grown_pool_still_leaves_out_near_duplicates() -> None:
+    """Guards the threshold, which adding a row dropped: a query was then shown all but itself."""
+    pool = Pool(planted_pool(12), near_duplicates=0.8)
+    source = DemonstrationSource(BM25Selector, pool, Columns(("text",)))
+    text = "a slow and solemn film about a lighthouse keeper who counts the ships that never come back to the harbour"
+    before = source.fingerprint
+    source.add({"text": text, "label": "fresh"})
+    assert source.pool.near_duplicates == 0.8
+    assert text not in {row["text"] for row in source.rows([{"text": f"{text} again"}], 4)[0]}
+    plain = DemonstrationSource(BM25Selector, planted_pool(12), Columns(("text",)))
+    assert plain.fingerprint != before, "the threshold decides what is chosen"
+
+
+def test_an_added_label_is_one_of_the_task(planted_policy: Path, planted_task: Path) -> None:
+    """Guards against demonstrations with a label that the language model is never asked for."""
+    source = DemonstrationSource.load(planted_policy, planted_task)
+    with pytest.raises(UnknownLabelError, match="'stale'"):
+        source.add({"text": "a new review", "label": "stale"})
+    assert len(source.pool) == len(Task.load(planted_task).pool)
+
+
+@pytest.mark.parametrize("cell", ["", " ", None, float("nan"), 3, True, ["x"]])
+def test_a_cell_is_taken_as_loading_takes_it(cell: object, tmp_path: Path) -> None:
+    """Guards against a row that `add` takes and a data file may not hold, or the other way round."""
+
+    def outcome(make: Callable[[], object]) -> object:
+        try:
+            return make()
+        except ShotsmithError as error:
+            return type(error)
+
+    row = {"text": cell, "label": "fresh"}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    loaded = outcome(lambda: load_examples(path, inputs=["text"], label="label", split="train")[0].fields)
+    assert outcome(lambda: Columns(("text",)).example(row, "u").fields) == loaded
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[object]]:
+    """The texts that are embedded from now on, and the encoders that are loaded."""
+    from sentence_transformers import SentenceTransformer
+
+    texts: list[str] = []
+    loads: list[object] = []
+    encode, load = SentenceTransformer.encode, SentenceEncoder.load
+
+    def counting(model: SentenceTransformer, given: list[str], *args: Any, **options: Any) -> Any:
+        texts.extend(given)
+        return encode(model, given, *args, **options)
+
+    def loading(place: Path | str) -> SentenceEncoder:
+        loads.append(place)
+        return load(place)
+
+    monkeypatch.setattr(SentenceTransformer, "encode", counting)
+    monkeypatch.setattr(SentenceEncoder, "load", loading)
+    return texts, loads
+
+
+@pytest.mark.parametrize("kind", ["policy", "retriever", "rows"])
+def test_a_grown_pool_embeds_what_is_new_alone(
+    kind: str,
+    planted_policy: Path,
+    retriever: Path,
+    planted_task: Path,
+    encoded: tuple[list[str], list[object]],
+) -> None:
+    """Guards each round of adding and choosing against embedding the whole pool and loading the artifact again."""
+    texts, loads = encoded
+    if kind == "rows":
+        columns = Columns(("text",))
+        source = DemonstrationSource(lambda pool: load_learned(retriever, pool), columns.pool(ROWS), columns)
+    else:
+        source = DemonstrationSource.load(planted_policy if kind == "policy" else retriever, planted_task)
+    source.rows([{"text": "the first query"}], 2)
+    for number in range(3):
+        texts.clear()
+        new = f"quite another review, number {number}, of a {kind}"  # encoders of the same weights share what they know
+        source.add({"text": new, "label": "fresh"})
+        query = {"text": f"query number {number} of a {kind}"}
+        chosen = source.select([query], 2)[1]
+        assert sorted(text.partition("\n")[0] for text in texts) == sorted([new, query["text"]])
+    assert len(loads) == (4 if kind == "rows" else 1)  # what the caller's own function makes is made anew
+    fresh = load_learned(planted_policy if kind == "policy" else retriever, source.pool, force=True)
+    assert chosen == fresh.select([source.columns.query(query)], 2)
+
+
+def test_choices_go_with_the_row(choice_task: Path, retriever: Path) -> None:
+    """Guards multiple-choice tasks: without their choices neither queries could be scored nor rows be added."""
+    source = DemonstrationSource.load(retriever, choice_task)
+    query = source.columns.query({"text": "dull", "options": ["good", "bad"]})
+    assert query.choices == ("good", "bad")
+    assert source.columns.query({"text": "dull"}).choices == ()
+    assert query.uid not in {source.columns.query({"text": "dull"}).uid}
+    source.add({"text": "by place", "options": ["good", "bad"], "label": 1})
+    source.add({"text": "by text", "options": ["good", "bad"], "label": "good"})
+    assert [(one.choices, one.label) for one in source.pool[-2:]] == [
+        (("good", "bad"), "bad"),
+        (("good", "bad"), "good"),
+    ]
+    assert source.columns.row(source.pool[-1]) == {"text": "by text", "choices": ["good", "bad"], "label": "good"}
+    with pytest.raises(InvalidExampleError, match="lacks \\['options'\\]"):
+        source.add({"text": "x", "label": "good"})
+    for label in ("fine", 2):
+        with pytest.raises(UnknownLabelError, match=f"'{label}'"):
+            source.add({"text": "x", "options": ["good", "bad"], "label": label})
+
+
+def test_choices_may_stand_in_columns_of_their_own() -> None:
+    """Guards the other form of choices, and a row that has some of them only."""
+    columns = Columns(("text",), choices=("a", "b"))
+    assert columns.query({"text": "x", "a": "one", "b": 2}).choices == ("one", "2")
+    with pytest.raises(InvalidExampleError, match="lacks \\['b'\\]"):
+        columns.query({"text": "x", "a": "one"})
+
+
+def test_a_retriever_is_a_source_too(retriever: Path, planted_task: Path) -> None:
     """Guards the other kind of folder that training leaves."""
-    folder = tmp_path / "retriever"
-    shutil.copytree(tiny_encoder, folder)
-    write_retriever_card(folder, RetrieverCard("tiny", "pool", "template", "lm"))
-    source = DemonstrationSource.load(folder, planted_task)
+    source = DemonstrationSource.load(retriever, planted_task)
     assert len(source.rows([{"text": "the plot is dull"}], 3)[0]) == 3
 
 
@@ -144,7 +268,9 @@ def test_copies_share_the_source_and_threads_take_turns() -> None:
 
     columns = Columns(("text",))
     source = DemonstrationSource(Watching, planted_pool(8), columns)
-    assert copy.deepcopy({"source": source})["source"] is source
+    assert copy.deepcopy({"source": source})["source"] is source is copy.copy(source)
+    with pytest.raises(UsageError, match="cannot be pickled"):
+        pickle.dumps(source)
     threads = [threading.Thread(target=source.rows, args=([{"text": str(number)}], 2)) for number in range(6)]
     for thread in threads:
         thread.start()
