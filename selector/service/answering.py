@@ -242,13 +242,28 @@ class Answerer:
             LanguageModelAbsentError: When there is no language model.
             ArtifactMismatchError: When the policy was made for another template or language model.
         """
+        engine = self.engine_for(recipe)
+        predictions = engine.predict(queries, self.choose(recipe, queries))
+        return [(own, Shown.of(self.pool, own.selection)) for own in predictions]
+
+    def engine_for(self, recipe: Recipe) -> InferenceEngine:
+        """Gives the engine that answers behind what a recipe chooses.
+
+        Args:
+            recipe: How demonstrations are chosen.
+
+        Returns:
+            The engine over the pool as it is.
+
+        Raises:
+            LanguageModelAbsentError: When there is no language model.
+            ArtifactMismatchError: When the policy was made for another template or language model.
+        """
         self.require_lm("a prediction")
-        chosen = self.choose(recipe, queries)
         selector = self.selector(self.method(recipe.method or None))
         if isinstance(selector, LearnedSelector | CorpusSelector):
             selector.check_engine(self.engine, force=self._force)
-        predictions = self.engine.predict(queries, chosen)
-        return [(own, Shown.of(self.pool, own.selection)) for own in predictions]
+        return self.engine
 
     def require_lm(self, what: str) -> None:
         """Makes sure that there is a language model.

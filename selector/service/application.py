@@ -175,7 +175,7 @@ def _add_choices(api: FastAPI, service: Service) -> None:
         recipe, queries = recipe_of(request), queries_of(request)
         chosen = await batcher.together(("select", recipe), queries, partial(answerer.select, recipe))
         return messages.SelectReply(
-            method=recipe.method, pool_size=len(answerer.pool), selections=[_demonstrations(own) for own in chosen]
+            method=recipe.method, pool_size=chosen[0].pool_size, selections=[_demonstrations(own) for own in chosen]
         )
 
     @api.post("/order", summary="Order given demonstrations.")
@@ -201,7 +201,9 @@ def _add_choices(api: FastAPI, service: Service) -> None:
         else:
             answered = list(await batcher.together(("predict", recipe), queries, partial(answerer.predict, recipe)))
         return messages.PredictReply(
-            method=recipe.method, pool_size=len(answerer.pool), predictions=[_prediction(*own) for own in answered]
+            method=recipe.method,
+            pool_size=answered[0][1].pool_size,
+            predictions=[_prediction(*own) for own in answered],
         )
 
     @api.post("/explain", summary="Choose for one query and say why.")

@@ -121,7 +121,8 @@ def test_an_explanation_holds_together(make_service, ask) -> None:
     assert shown[0]["influence"] == pytest.approx(float(whole - less))
 
 
-def test_a_policy_is_held_to_its_language_model(make_service, ask, make_workspace, planted_policy) -> None:
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_a_policy_is_held_to_its_language_model(make_service, ask, make_workspace, planted_policy, path: str) -> None:
     """Guards against answers of a policy behind a model that it was not trained for, unless forced."""
     from selector.testing import ToyLanguageModel
 
@@ -131,10 +132,13 @@ def test_a_policy_is_held_to_its_language_model(make_service, ask, make_workspac
     workspace = make_workspace()
     task = workspace.task
     workspace.__dict__["engine"] = InferenceEngine(Other(), task.template, task.pool)
-    refused = ask.one(make_service(planted_policy, workspace=workspace), "POST", "/predict", ask.selection())
+    body = ask.selection() if path == "/predict" else {"query": ask.query()}
+    service = make_service(planted_policy, workspace=workspace)
+    refused = ask.one(service, "POST", path, body)
     assert refused.status_code == 409
     assert "language model" in ask.error(refused)["found"]
-    forced = ask.one(make_service(planted_policy, workspace=workspace, force=True), "POST", "/predict", ask.selection())
+    assert ask.one(service, "POST", path, {**body, "method": "nearest"}).status_code == 200
+    forced = ask.one(make_service(planted_policy, workspace=workspace, force=True), "POST", path, body)
     assert forced.status_code == 200
 
 

@@ -64,6 +64,22 @@ def test_an_edited_pool_is_chosen_from_as_a_fresh_one(
     assert ask.uids(ask.one(service, "POST", "/select", body)) == ask.uids(ask.one(fresh, "POST", "/select", body))
 
 
+@pytest.mark.parametrize("asked", ["select", "predict"])
+def test_replies_tell_the_size_of_the_pool_that_was_chosen_from(make_service, ask, monkeypatch, asked: str) -> None:
+    """Guards against a reply that names the size of a later pool: of an edit that came right behind its batch."""
+    service = make_service()
+    whole = getattr(service.answerer, asked)
+
+    def and_edit(*given: Any) -> Any:
+        answered = whole(*given)
+        service.answerer.add({"text": "another"}, "fresh")
+        return answered
+
+    monkeypatch.setattr(service.answerer, asked, and_edit)
+    assert ask.one(service, "POST", f"/{asked}", ask.selection()).json()["pool_size"] == 38
+    assert len(service.answerer.pool) == 39
+
+
 def test_an_edit_embeds_only_what_is_new(make_service, ask, planted_policy, monkeypatch) -> None:
     """Guards against a pool that is embedded again for every example that is added."""
     service = make_service(planted_policy, with_lm=False)
