@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from selector.inference.engine import InferenceEngine
+from selector.lm.base import Usage
+from selector.ordering.named import ORDERERS
+from selector.service.answering import FREE_ORDERERS
 from selector.strategies.exported import load_policy
 from selector.types import Example
 
@@ -61,6 +64,33 @@ def test_orders(make_service, ask) -> None:
     assert sorted(ask.uids(ask.one(service, "POST", "/order", body))[0]) == sorted(nearest_last)
     turned = ask.one(service, "POST", "/select", ask.selection(shots=4, orderer="reverse"))
     assert ask.uids(turned) == [nearest_last[::-1]]
+
+
+@pytest.mark.parametrize("orderer", ORDERERS)
+def test_an_order_that_was_searched_for_is_remembered_until_the_pool_changes(
+    make_service, ask, monkeypatch, orderer: str
+) -> None:
+    """Guards against a search at each request, an order that a new one would not find, and memory without bounds."""
+    service, fresh = make_service(), make_service()
+    lm = service.answerer.engine.lm.model
+    bodies = [ask.selection(number, shots=3, orderer=orderer, method="random") for number in range(3)]
+
+    def answers(own: Any) -> list[Any]:
+        return [ask.uids(ask.one(own, "POST", "/select", body)) for body in bodies]
+
+    first, asked = answers(service), lm.usage
+    assert (asked != Usage()) == (orderer not in FREE_ORDERERS)
+    assert answers(service) == first
+    if orderer != "mdl":  # it orders for each query
+        assert lm.usage == asked
+    assert answers(make_service()) == first
+    for own in (service, fresh):
+        ask.one(own, "DELETE", f"/pool/examples/{own.answerer.pool[0].uid}")
+    later = answers(fresh)
+    assert answers(service) == later
+    monkeypatch.setattr("selector.service.remembering.MOST_CHARACTERS", 1)
+    assert answers(service) == later
+    assert not service.answerer._orderers
 
 
 def test_predictions_are_the_engines(make_service, ask) -> None:

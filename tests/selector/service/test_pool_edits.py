@@ -98,9 +98,12 @@ def test_an_edit_embeds_only_what_is_new(make_service, ask, planted_policy, monk
     assert embedded == ["an example that nobody has seen"]
 
 
-def test_queries_are_forgotten_and_the_pool_is_not(make_service, ask, planted_policy, monkeypatch) -> None:
-    """Guards against a service whose memory grows with every query that was ever asked."""
-    monkeypatch.setattr("selector.service.answering.REMEMBERED", 50)
+@pytest.mark.parametrize(("limit", "most"), [("MOST_REMEMBERED", 50), ("MOST_CHARACTERS", 500)])
+def test_queries_are_forgotten_and_the_pool_is_not(
+    make_service, ask, planted_policy, monkeypatch, limit: str, most: int
+) -> None:
+    """Guards against a service whose memory grows with every query that was ever asked, or with a few long ones."""
+    monkeypatch.setattr(f"selector.service.remembering.{limit}", most)
     service = make_service(planted_policy, with_lm=False)
     known = service.answerer.selector("policy").encoder._known
     bodies = [{"queries": [{"fields": {"text": f"asked {part} {at}"}} for at in range(40)]} for part in range(5)]
