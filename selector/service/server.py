@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import time
 from types import FrameType
@@ -11,23 +10,9 @@ import uvicorn
 
 from selector.errors import UsageError
 from selector.service.application import Service
+from selector.service.guard import is_loopback as is_loopback  # noqa: PLC0414  # who starts a server asks it
 
 BACKLOG = 512  # connections that the system keeps waiting
-
-
-def is_loopback(host: str) -> bool:
-    """Tells whether only this machine can reach an address.
-
-    Args:
-        host: A name or an address.
-
-    Returns:
-        Whether it is a loopback address; of names, only localhost.
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -46,7 +31,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # ValueError: what no host name can hold
         raise UsageError(
             f"port {port} of {host} cannot be listened on ({error})",
             expected="an address of this machine with a free port",
