@@ -5,14 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import example as example_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from selector.data.pool import Pool
 from selector.errors import DataFileError, UsageError
 from selector.service.journal import EditJournal, added, edited, removed
+from selector.service.messages import REMOVABLE
 from selector.testing import planted_pool
 from selector.types import Example
 
@@ -148,6 +154,32 @@ def test_uids_are_kept_apart(make_service, ask) -> None:
     again = ask.one(service, "DELETE", "/pool/examples/a%2Fb%3Fc")
     assert again.status_code == 404
     ask.error(again)
+
+
+def test_whatever_is_added_can_be_removed(make_service, ask) -> None:
+    """Guards against a uid that no path can name: its example would stay for ever; and a schema that promises it."""
+    service = make_service("random", with_lm=False)
+
+    @settings(max_examples=60, deadline=None, database=None, derandomize=True)
+    @given(uid=st.text(min_size=1, max_size=8) | st.text("./\\%2eé \n?#:", min_size=1, max_size=5))
+    @example_of(uid=".")
+    @example_of(uid="..")
+    @example_of(uid="x\n")
+    @example_of(uid=" x")
+    @example_of(uid="a/../b/")
+    @example_of(uid="\u202ex")
+    def check(uid: str) -> None:
+        reply = ask.one(service, "POST", "/pool/examples", example("x", uid=uid))
+        plain = uid.isprintable() and uid == uid.strip() and uid not in (".", "..")
+        assert reply.status_code == (201 if plain else 422)
+        if plain:
+            assert re.search(REMOVABLE, uid)
+            path = f"/pool/examples/{quote(uid, safe='')}"
+            assert ask.one(service, "DELETE", path).json() == {"uid": uid, "pool_size": 38}
+        else:
+            ask.error(reply)
+
+    check()
 
 
 def test_the_last_example_stays(make_service, ask) -> None:
