@@ -225,6 +225,24 @@ def test_a_restart_loses_nothing(make_service, ask, make_workspace, planted_poli
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_a_new_journal_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a power cut after which the file is gone, with every edit that was confirmed."""
+    kept: list[int] = []
+    whole = os.fsync
+
+    def noted(file: int) -> None:
+        whole(file)
+        kept.append(os.fstat(file).st_ino)
+
+    monkeypatch.setattr("selector.service.journal.os.fsync", noted)
+    path = tmp_path / "made" / "deep" / "edits"
+    EditJournal(path, planted_pool(4)).close()
+    assert {own.stat().st_ino for own in (path, *path.parents[:3])} <= set(kept)
+    kept.clear()
+    EditJournal(path, planted_pool(4)).close()
+    assert kept == []
+
+
 def test_every_cut_of_a_journal_loses_at_most_the_edit_that_was_being_written(tmp_path: Path) -> None:
     """Guards against a file that a kill has cut and that can neither be read nor written on."""
     pool, path = planted_pool(6), tmp_path / "edits"
