@@ -14,13 +14,13 @@ from typing import Final
 from selector.data.pool import Pool
 from selector.errors import InvalidExampleError, LanguageModelAbsentError, UnknownExampleError, UnknownNameError
 from selector.inference.engine import InferenceEngine
+from selector.ordering.base import Orderer
 from selector.ordering.named import ORDERERS, build_orderer
-from selector.prompting.embedding_text import input_text, labelled_text
-from selector.retrieval.encoder import SentenceEncoder
 from selector.service.choices import Recipe, Shown
 from selector.service.journal import EditJournal, added, edited, removed
 from selector.service.lazy_model import LazyLanguageModel
 from selector.service.methods import QuickQueries, ServedMethod, served_method, updated_selector
+from selector.service.remembering import Remembered, forget_queries
 from selector.strategies.base import Selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.dense import NearestSelector
@@ -34,7 +34,6 @@ TOKEN_METHODS: Final = ("bsr",)  # embeds every token of the pool, again after e
 FREE_METHODS: Final = tuple(name for name in (*TEXT_METHODS, *EMBEDDING_METHODS) if name not in TOKEN_METHODS)
 FREE_ORDERERS: Final = ORDERERS[:4]
 UID_HEX: Final = 16
-REMEMBERED: Final = 10_000  # queries whose embeddings are kept before they are forgotten
 
 
 class Answerer:
@@ -80,10 +79,11 @@ class Answerer:
             raise LanguageModelAbsentError(f"the method {self._served.name}")
         self.methods = tuple(dict.fromkeys((self._served.name, *FREE_METHODS)))
         self.orderers = ORDERERS if with_lm else FREE_ORDERERS
-        self._asked = 0  # queries since encoders last forgot
+        self._remembered = Remembered()
         self._engines: dict[bool, InferenceEngine] = {}
         self._selectors: dict[str, Selector] = {}
         self._former: dict[str, Selector] = {}  # over the pool before the last edit
+        self._orderers: dict[str, Orderer] = {}
         self.pool = workspace.task.pool
         self.fields = tuple(self.pool[0].fields)
         # Loaded over the task's own pool, which alone is held to an artifact's fingerprint.
@@ -185,8 +185,9 @@ class Answerer:
             TooFewExamplesError: When the pool is too small for a query.
         """
         chosen = self.selector(self.method(recipe.method or None)).select(queries, recipe.shots)
-        self._forget(len(queries))
-        return chosen if recipe.orderer == "given" else self._ordered(recipe.orderer, queries, chosen)
+        ordered = chosen if recipe.orderer == "given" else self._ordered(recipe.orderer, queries, chosen)
+        self._forget(queries)
+        return ordered
 
     def select(self, recipe: Recipe, queries: Sequence[Query]) -> list[Shown]:
         """Chooses demonstrations; see `choose`.
@@ -224,8 +225,9 @@ class Answerer:
                     f"the demonstrations {list(uids)} name one twice", expected="each once", remedy="Leave it out."
                 )
             given.append(Selection.of(*(positions[uid] for uid in uids)))
-        ordered = self._ordered(orderer, [query for query, _ in asked], given)
-        self._forget(len(asked))
+        queries = [query for query, _ in asked]
+        ordered = self._ordered(orderer, queries, given)
+        self._forget(queries)
         return [Shown.of(self.pool, selection) for selection in ordered]
 
     def predict(self, recipe: Recipe, queries: Sequence[Query]) -> list[tuple[Prediction, Shown]]:
@@ -242,13 +244,28 @@ class Answerer:
             LanguageModelAbsentError: When there is no language model.
             ArtifactMismatchError: When the policy was made for another template or language model.
         """
+        engine = self.engine_for(recipe)
+        predictions = engine.predict(queries, self.choose(recipe, queries))
+        return [(own, Shown.of(self.pool, own.selection)) for own in predictions]
+
+    def engine_for(self, recipe: Recipe) -> InferenceEngine:
+        """Gives the engine that answers behind what a recipe chooses.
+
+        Args:
+            recipe: How demonstrations are chosen.
+
+        Returns:
+            The engine over the pool as it is.
+
+        Raises:
+            LanguageModelAbsentError: When there is no language model.
+            ArtifactMismatchError: When the policy was made for another template or language model.
+        """
         self.require_lm("a prediction")
-        chosen = self.choose(recipe, queries)
         selector = self.selector(self.method(recipe.method or None))
         if isinstance(selector, LearnedSelector | CorpusSelector):
             selector.check_engine(self.engine, force=self._force)
-        predictions = self.engine.predict(queries, chosen)
-        return [(own, Shown.of(self.pool, own.selection)) for own in predictions]
+        return self.engine
 
     def require_lm(self, what: str) -> None:
         """Makes sure that there is a language model.
@@ -335,15 +352,17 @@ class Answerer:
 
     def _ordered(self, orderer: str, queries: Sequence[Query], selections: Sequence[Selection]) -> list[Selection]:
         self.check_orderer(orderer)
-        engine = self._engine(asked=orderer not in FREE_ORDERERS)
-        made = build_orderer(
-            orderer, engine=engine, encoder=self._workspace.encoder, dev=self.task.dev, seed=self._seed
-        )
-        return made.order(queries, selections)
+        if orderer not in self._orderers:  # some search for the order of a set with hundreds of scores, and remember it
+            engine = self._engine(asked=orderer not in FREE_ORDERERS)
+            self._orderers[orderer] = build_orderer(
+                orderer, engine=engine, encoder=self._workspace.encoder, dev=self.task.dev, seed=self._seed
+            )
+        return self._orderers[orderer].order(queries, selections)
 
     def _change(self, pool: Pool) -> None:
         self.pool = pool
         self._engines.clear()
+        self._orderers.clear()
         self._former |= self._selectors
         self._selectors.clear()
 
@@ -361,20 +380,14 @@ class Answerer:
         self.task.template.check(example)
         return example
 
-    def _forget(self, queries: int) -> None:
-        """Lets encoders forget queries now and then: they remember every text, and a service never ends."""
-        self._asked += queries
-        if self._asked < max(REMEMBERED, len(self.pool)):
+    def _forget(self, queries: Sequence[Query]) -> None:
+        """Now and then lets encoders forget the texts of queries, and orderers the sets that were chosen for them."""
+        if not self._remembered.too_much(queries, pool_size=len(self.pool)):
             return
-        self._asked = 0
+        self._orderers.clear()
         own = [getattr(selector, "encoder", None) for selector in self._selectors.values()]
         quick = () if self._quick is None else self._quick.encoders.values()
-        every = (self._workspace.encoder, *own, *quick)
-        encoders = [one for one in every if isinstance(one, SentenceEncoder)]
-        kept = {form(example) for example in self.pool for form in (input_text, labelled_text)}
-        for encoder in encoders:
-            encoder.forget_all_but(kept)
-            encoder.for_queries().forget_all_but(kept)
+        forget_queries((self._workspace.encoder, *own, *quick), self.pool)
 
     def _free_uid(self) -> str:
         known = {example.uid for example in self.pool}

@@ -24,7 +24,7 @@ from selector.service.answering import Answerer
 from selector.service.batching import Batcher
 from selector.service.choices import Recipe, Shown
 from selector.service.explaining import Explained, Reason, explain_choice
-from selector.service.guard import Guard, ServiceState
+from selector.service.guard import OPEN_PATHS, Guard, ServiceState
 from selector.service.limits import DEFAULT_LIMITS, MOST_LISTED, MOST_NAME, ServiceLimits
 from selector.service.metrics import ServiceMetrics
 from selector.service.page_file import service_page
@@ -41,7 +41,7 @@ from selector.version import __version__
 REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": messages.ErrorReply, "description": text}
     for status, text in {
-        400: "Not JSON.",
+        400: "The body is cut off, or cannot be decoded.",
         401: "No token, or a wrong one.",
         404: "No such path or example.",
         405: "No such HTTP method.",
@@ -50,7 +50,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         413: "The body is too long.",
         415: "The body is not said to be JSON.",
         421: "A foreign host name.",
-        422: "The content is wrong.",
+        422: "The body is no JSON, or its content is wrong.",
         429: "Too many requests.",
         503: "The service cannot answer now.",
     }.items()
@@ -109,7 +109,7 @@ class Service:
             state=self.state,
             limits=limits,
             metrics=self.metrics,
-            paths=list(self.api.openapi()["paths"]),
+            paths=list(_with_token(self.api.openapi(), asked=bool(token))["paths"]),
             token=token,
             loopback_only=loopback_only,
         )
@@ -131,6 +131,15 @@ class Service:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(self.close)
+
+
+def _with_token(schema: dict[str, Any], *, asked: bool) -> dict[str, Any]:
+    """The schema, which FastAPI keeps, told of the token: the guard asks for it, of which FastAPI knows nothing."""
+    schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    schema["security"] = [{"token": []}] if asked else [{}, {"token": []}]
+    for path in OPEN_PATHS:
+        schema["paths"][path]["get"]["security"] = []
+    return schema
 
 
 def _add_refusals(api: FastAPI) -> None:
@@ -175,7 +184,7 @@ def _add_choices(api: FastAPI, service: Service) -> None:
         recipe, queries = recipe_of(request), queries_of(request)
         chosen = await batcher.together(("select", recipe), queries, partial(answerer.select, recipe))
         return messages.SelectReply(
-            method=recipe.method, pool_size=len(answerer.pool), selections=[_demonstrations(own) for own in chosen]
+            method=recipe.method, pool_size=chosen[0].pool_size, selections=[_demonstrations(own) for own in chosen]
         )
 
     @api.post("/order", summary="Order given demonstrations.")
@@ -201,7 +210,9 @@ def _add_choices(api: FastAPI, service: Service) -> None:
         else:
             answered = list(await batcher.together(("predict", recipe), queries, partial(answerer.predict, recipe)))
         return messages.PredictReply(
-            method=recipe.method, pool_size=len(answerer.pool), predictions=[_prediction(*own) for own in answered]
+            method=recipe.method,
+            pool_size=answered[0][1].pool_size,
+            predictions=[_prediction(*own) for own in answered],
         )
 
     @api.post("/explain", summary="Choose for one query and say why.")

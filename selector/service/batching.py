@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from selector.errors import ServiceBusyError, ShotsmithError
+from selector.errors import ServiceBusyError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,7 +65,7 @@ class Batcher:
 
         Raises:
             ServiceBusyError: When too much is waiting.
-            ShotsmithError: When the work fails; the work of others in the batch does not.
+            Exception: When the work fails; the work of others in the batch does not.
         """
         return await self._submit(key, items, run)
 
@@ -80,7 +80,7 @@ class Batcher:
 
         Raises:
             ServiceBusyError: When too much is waiting.
-            ShotsmithError: When the work fails.
+            Exception: When the work fails.
         """
         results: Sequence[Result] = await self._submit(None, (None,), lambda _: [run()])
         return results[0]
@@ -128,7 +128,7 @@ class Batcher:
         running = asyncio.get_running_loop().run_in_executor(self._thread, jobs[0].run, items)
         await asyncio.wait([running])
         error = running.exception()
-        if isinstance(error, ShotsmithError) and len(jobs) > 1:
+        if isinstance(error, Exception) and len(jobs) > 1:
             for job in jobs:  # so that only whose request it is gets the error
                 await self._answer([job])
             return

@@ -15,10 +15,12 @@ class Shown:
     Attributes:
         examples: In prompt order.
         scores: One for each.
+        pool_size: Of the pool that they were chosen from.
     """
 
     examples: tuple[Example, ...]
     scores: tuple[float, ...]
+    pool_size: int
 
     @classmethod
     def of(cls, pool: Pool, selection: Selection) -> Shown:
@@ -31,7 +33,7 @@ class Shown:
         Returns:
             Its examples.
         """
-        return cls(tuple(pool[index] for index in selection.indices), selection.scores)
+        return cls(tuple(pool[index] for index in selection.indices), selection.scores, len(pool))
 
 
 @dataclass(frozen=True)

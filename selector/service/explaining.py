@@ -87,14 +87,16 @@ def explain_choice(answerer: Answerer, recipe: Recipe, query: Query) -> Explaine
         UnknownNameError: When method or orderer are not known.
         TooFewExamplesError: When the pool is too small.
         PromptTooLongError: When the query does not fit the window.
+        ArtifactMismatchError: When the policy was made for another template or language model.
     """
     pool, template = answerer.pool, answerer.task.template
+    engine = answerer.engine_for(recipe) if answerer.with_lm else None
     (chosen,) = answerer.choose(recipe, [query])
     fitted, answer = chosen, None
     influence: dict[int, float] = {}
-    if answerer.with_lm:
-        (fitted,) = answerer.engine.fit([query], [chosen])
-        alone = _by_itself(answerer.engine)
+    if engine is not None:
+        (fitted,) = engine.fit([query], [chosen])
+        alone = _by_itself(engine)
         (prediction,) = alone.predict([query], [fitted])
         answer = prediction, Shown.of(pool, fitted)
         influence = _influence(alone, query, prediction, fitted)

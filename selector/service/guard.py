@@ -2,13 +2,14 @@
 
 Bodies are read here, so that one without Content-Length, or with a false one, is cut off at the limit. Only JSON is
 taken, which a page of another site cannot send without being asked first; a service on loopback answers to loopback
-names alone, so that a foreign name that resolves here cannot read it.
+names and addresses alone, so that a foreign name that resolves here cannot read it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
@@ -27,7 +28,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS: Final = ("/", "/healthz")  # need no token: they tell nothing
 WHILE_STOPPING: Final = ("/metrics",)
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+EVEN_IF_BUSY: Final = ("/healthz", "/metrics")  # of these not even a body is read
 HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -47,6 +48,21 @@ class ServiceState:
 
     stopping: bool = False
     running: int = 0
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether only this machine can reach an address.
+
+    Args:
+        host: A name or an address.
+
+    Returns:
+        Whether it is a loopback address; of names, only localhost.
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _RefusedError(Exception):
@@ -108,7 +124,7 @@ class Guard:
         try:
             try:
                 self._check(scope)
-                body = await self._body(scope, receive)
+                body = b"" if scope["path"] in EVEN_IF_BUSY else await self._body(scope, receive)
             except _RefusedError as refusal:
                 await _refuse(refusal, noted)
                 return
@@ -128,7 +144,7 @@ class Guard:
         self._check_host(headers.get(b"host", b""))
         if self._token and path not in OPEN_PATHS:
             self._check_token(headers.get(b"authorization", b""))
-        if self.state.running > self._limits.connections:
+        if self.state.running > self._limits.connections and path not in EVEN_IF_BUSY:
             raise _RefusedError(
                 429,
                 f"{self.state.running - 1} requests are running already",
@@ -154,11 +170,11 @@ class Guard:
     def _check_host(self, host: bytes) -> None:
         name = host.decode("latin-1").lower()
         name = name.partition("]")[0].removeprefix("[") if name.startswith("[") else name.partition(":")[0]
-        if self._loopback_only and name not in LOOPBACK:
+        if self._loopback_only and not is_loopback(name):
             raise _RefusedError(
                 421,
                 f"the request is for the host {name[:100]!r}",
-                expected=f"one of {', '.join(LOOPBACK)}: the service listens on loopback",
+                expected="localhost or a loopback address such as 127.0.0.1: the service listens on loopback",
                 remedy="Use that address, or start the service with --host.",
             )
 
@@ -180,7 +196,7 @@ class Guard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        return bytes(body)
+                        raise self._cut_off()
                     body += message.get("body", b"")
                     if len(body) > self._limits.body:
                         raise self._too_large()
@@ -193,6 +209,9 @@ class Guard:
                 expected=f"all of it within {self._limits.body_seconds:g} s",
                 remedy="Send it again, faster.",
             ) from error
+
+    def _cut_off(self) -> _RefusedError:
+        return _RefusedError(400, "the body ends too early", expected="all of it", remedy="Send it again.")
 
     def _too_large(self) -> _RefusedError:
         return _RefusedError(

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -107,11 +108,14 @@ class EditJournal:
 
     def __init__(self, path: Path, pool: Pool) -> None:
         self._path = path
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._lock()
             self.edits = self._read(pool)
+            for own in made:
+                _keep_name(own)
         except ShotsmithError:
             self.close()
             raise
@@ -205,6 +209,16 @@ class EditJournal:
             expected="a file written by `shotsmith serve`",
             remedy="Restore the file from a copy, or choose another one.",
         )
+
+
+def _keep_name(path: Path) -> None:
+    """A file that is on the disk is lost with its name, which stands in its folder."""
+    with suppress(OSError):  # there are folders that may be written to and not read, and file systems that cannot
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _head(pool: Pool) -> bytes:

@@ -5,9 +5,9 @@ Types are strict: nothing is coerced, nothing unknown is passed over. Whether a 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from selector.service.limits import MOST_FIELDS, MOST_NAME, MOST_QUERIES, MOST_SHOTS, MOST_TEXT
 
@@ -17,6 +17,17 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=MOST_NAME)]
 Fields = Annotated[dict[Name, Text], Field(min_length=1, max_length=MOST_FIELDS, description="Field name to raw text.")]
 Choices = Annotated[list[Text], Field(max_length=MOST_FIELDS, description="Where every query has choices of its own.")]
 Shots = Annotated[int, Field(ge=0, le=MOST_SHOTS, description="Demonstrations for each query.")]
+# What a path can name, so that whatever is added can be removed. A schema has no word for what can be printed.
+REMOVABLE: Final = r"^(?!\.{1,2}$)[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+
+
+def _removable(uid: str) -> str:
+    if not uid.isprintable() or uid != uid.strip() or uid in (".", ".."):
+        raise ValueError("printable characters without a space at either end, and neither '.' nor '..'")
+    return uid
+
+
+NewUid = Annotated[Name, AfterValidator(_removable), Field(json_schema_extra={"pattern": REMOVABLE})]
 
 
 class _Message(BaseModel):
@@ -66,7 +77,10 @@ class NewExample(_Message):
     fields: Fields
     label: Annotated[str, StringConstraints(min_length=1, max_length=MOST_TEXT)]
     choices: Choices = []
-    uid: Annotated[Name | None, Field(description="By default one is made up.")] = None
+    uid: Annotated[
+        NewUid | None,
+        Field(description="By default one is made up. It has to be printable, without a space at either end."),
+    ] = None
 
 
 class ExampleReply(BaseModel):

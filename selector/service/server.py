@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import ipaddress
+import os
 import socket
+import sys
+import threading
 import time
+from contextlib import suppress
 from types import FrameType
+from typing import Final, NoReturn
 
 import uvicorn
 
 from selector.errors import UsageError
 from selector.service.application import Service
+from selector.service.guard import is_loopback as is_loopback  # noqa: PLC0414  # who starts a server asks it
 
 BACKLOG = 512  # connections that the system keeps waiting
-
-
-def is_loopback(host: str) -> bool:
-    """Tells whether only this machine can reach an address.
-
-    Args:
-        host: A name or an address.
-
-    Returns:
-        Whether it is a loopback address; of names, only localhost.
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+CUT_SHORT: Final = 3  # the exit code of a process that did not wait for the replies
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -46,7 +37,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # ValueError: what no host name can hold
         raise UsageError(
             f"port {port} of {host} cannot be listened on ({error})",
             expected="an address of this machine with a free port",
@@ -57,7 +48,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 class ServiceServer(uvicorn.Server):
     """Serves until it is told to stop: running requests are answered, new ones get 503, then it ends.
 
-    A second signal, or a request that takes longer than the limits allow, ends it at once.
+    A second signal, or a request that takes longer than the limits allow, ends the process at once with `CUT_SHORT`.
 
     Args:
         service: What is served.
@@ -80,15 +71,15 @@ class ServiceServer(uvicorn.Server):
 
     def stop(self) -> None:
         """Stops gracefully; may be called from any thread."""
-        if self._service.state.stopping:
-            self.should_exit = self.force_exit = True
-        else:
+        if not self._service.state.stopping:
             self._stopped_at = time.monotonic()
-        self._service.state.stopping = True
+            self._service.state.stopping = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stops at the first signal gracefully, at the second at once; see `uvicorn.Server.handle_exit`."""
         del sig, frame
+        if self._service.state.stopping:
+            self._end_process()
         self.stop()
 
     async def on_tick(self, counter: int) -> bool:
@@ -97,4 +88,13 @@ class ServiceServer(uvicorn.Server):
         if not state.stopping:
             return ended
         late = time.monotonic() - self._stopped_at > self._service.limits.stop_seconds
+        if late and threading.current_thread() is threading.main_thread():  # else the process is somebody else's
+            self._end_process()
         return ended or late or not state.running
+
+    def _end_process(self) -> NoReturn:
+        """Python itself would wait for the thread that is with the models; edits are on the disk already."""
+        with suppress(OSError, RuntimeError):  # a signal may have come in the middle of a write
+            sys.stderr.write(f"stopped at once; requests without a reply: {self._service.state.running}\n")
+            sys.stderr.flush()
+        os._exit(CUT_SHORT)

@@ -149,18 +149,27 @@
     return { panel, changed };
   }
 
+  /** A side without an answer says why; the other is shown all the same. */
+  function failedSide(method, error) {
+    const panel = made("article", { kind: "panel", "aria-label": method }, made("h2", { text: method }));
+    panel.append(made("p", { kind: "alarm", role: "alert", text: error.message }));
+    return { panel, changed: false };
+  }
+
+  /** Gives the methods that have chosen, and whether a choice has changed; null when a later question was asked. */
   async function choose() {
     const own_turn = ++turn;
     own("results").classList.add("waiting");
     try {
-      const sides = await Promise.all(asked.methods.map((method) => call("POST", "/explain", { ...asked.request, method })));
-      if (own_turn !== turn) return null; // a later question was asked
-      const shown = sides.map(side);
-      const open = [...own("results").querySelectorAll("details")].map((details) => details.open);
+      const sides = await Promise.allSettled(asked.methods.map((method) => call("POST", "/explain", { ...asked.request, method })));
+      if (own_turn !== turn) return null;
+      const chosen = asked.methods.filter((_, at) => sides[at].status === "fulfilled");
+      const shown = sides.map((one, at) => one.status === "fulfilled" ? side(one.value, at) : failedSide(asked.methods[at], one.reason));
+      const open = [...own("results").children].map((panel) => Boolean(panel.querySelector("details[open]")));
       own("results").replaceChildren(...shown.map((one) => one.panel));
-      own("legend").hidden = false;
-      own("results").querySelectorAll("details").forEach((details, at) => { details.open = Boolean(open[at]); });
-      return shown.some((one) => one.changed);
+      own("legend").hidden = !chosen.length;
+      shown.forEach((one, at) => one.panel.querySelectorAll("details").forEach((details) => { details.open = Boolean(open[at]); }));
+      return { chosen, changed: shown.some((one) => one.changed) };
     } finally {
       if (own_turn === turn) own("results").classList.remove("waiting");
     }
@@ -171,8 +180,9 @@
     about.pool_size = reply.pool_size;
     facts();
     await list(false);
-    const changed = asked ? await choose() : null;
-    say(`${told || `Added ${reply.uid}.`} ${reply.pool_size.toLocaleString("en")} examples in the pool.` + (changed === null ? "" : changed ? " The choice has changed." : " The choice is the same."));
+    const result = asked ? await choose() : null;
+    const told_of_choice = !result || !result.chosen.length ? "" : result.changed ? " The choice has changed." : " The choice is the same.";
+    say(`${told || `Added ${reply.uid}.`} ${reply.pool_size.toLocaleString("en")} examples in the pool.` + told_of_choice);
   }
 
   async function list(on) {
@@ -224,8 +234,8 @@
       const request = { query, shots: Number(own("shots").value), orderer: own("orderer").value };
       asked = { request, methods, key: JSON.stringify(request) };
       say("Choosing …");
-      const changed = await choose();
-      if (changed !== null) say(`Chosen by ${methods.join(" and ")}.`);
+      const result = await choose();
+      if (result) say(result.chosen.length ? `Chosen by ${result.chosen.join(" and ")}.` : "");
     }, event.submitter);
   });
   own("add").addEventListener("submit", (event) => {

@@ -111,12 +111,13 @@ def test_what_stands_alone_is_a_barrier() -> None:
     assert seen == [[1, 2], [3], [4, 5], "edit", [6]]
 
 
-def test_errors_and_results_find_their_owner() -> None:
-    """Guards against a result that goes to the wrong request after an error in its batch."""
+@pytest.mark.parametrize("error", [UsageError("two", expected="another", remedy="None."), ValueError("two")])
+def test_errors_and_results_find_their_owner(error: Exception) -> None:
+    """Guards against a result that goes to the wrong request, or none, after an error in its batch, foreseen or not."""
 
     def run(items: Sequence[int]) -> Sequence[int]:
         if 2 in items:
-            raise UsageError("two", expected="another", remedy="None.")
+            raise error
         return [10 * item for item in items]
 
     async def send() -> None:
@@ -127,7 +128,7 @@ def test_errors_and_results_find_their_owner() -> None:
             await batcher.together("a", [9], run)
         first, second = await asyncio.gather(*work, return_exceptions=True)
         assert first == [10, 110]
-        assert isinstance(second, UsageError)
+        assert second is error
         batcher.close()
 
     asyncio.run(send())

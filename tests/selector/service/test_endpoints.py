@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from selector.inference.engine import InferenceEngine
+from selector.lm.base import Usage
+from selector.ordering.named import ORDERERS
+from selector.service.answering import FREE_ORDERERS
 from selector.strategies.exported import load_policy
 from selector.types import Example
 
@@ -61,6 +64,33 @@ def test_orders(make_service, ask) -> None:
     assert sorted(ask.uids(ask.one(service, "POST", "/order", body))[0]) == sorted(nearest_last)
     turned = ask.one(service, "POST", "/select", ask.selection(shots=4, orderer="reverse"))
     assert ask.uids(turned) == [nearest_last[::-1]]
+
+
+@pytest.mark.parametrize("orderer", ORDERERS)
+def test_an_order_that_was_searched_for_is_remembered_until_the_pool_changes(
+    make_service, ask, monkeypatch, orderer: str
+) -> None:
+    """Guards against a search at each request, an order that a new one would not find, and memory without bounds."""
+    service, fresh = make_service(), make_service()
+    lm = service.answerer.engine.lm.model
+    bodies = [ask.selection(number, shots=3, orderer=orderer, method="random") for number in range(3)]
+
+    def answers(own: Any) -> list[Any]:
+        return [ask.uids(ask.one(own, "POST", "/select", body)) for body in bodies]
+
+    first, asked = answers(service), lm.usage
+    assert (asked != Usage()) == (orderer not in FREE_ORDERERS)
+    assert answers(service) == first
+    if orderer != "mdl":  # it orders for each query
+        assert lm.usage == asked
+    assert answers(make_service()) == first
+    for own in (service, fresh):
+        ask.one(own, "DELETE", f"/pool/examples/{own.answerer.pool[0].uid}")
+    later = answers(fresh)
+    assert answers(service) == later
+    monkeypatch.setattr("selector.service.remembering.MOST_CHARACTERS", 1)
+    assert answers(service) == later
+    assert not service.answerer._orderers
 
 
 def test_predictions_are_the_engines(make_service, ask) -> None:
@@ -121,7 +151,8 @@ def test_an_explanation_holds_together(make_service, ask) -> None:
     assert shown[0]["influence"] == pytest.approx(float(whole - less))
 
 
-def test_a_policy_is_held_to_its_language_model(make_service, ask, make_workspace, planted_policy) -> None:
+@pytest.mark.parametrize("path", ["/predict", "/explain"])
+def test_a_policy_is_held_to_its_language_model(make_service, ask, make_workspace, planted_policy, path: str) -> None:
     """Guards against answers of a policy behind a model that it was not trained for, unless forced."""
     from selector.testing import ToyLanguageModel
 
@@ -131,10 +162,13 @@ def test_a_policy_is_held_to_its_language_model(make_service, ask, make_workspac
     workspace = make_workspace()
     task = workspace.task
     workspace.__dict__["engine"] = InferenceEngine(Other(), task.template, task.pool)
-    refused = ask.one(make_service(planted_policy, workspace=workspace), "POST", "/predict", ask.selection())
+    body = ask.selection() if path == "/predict" else {"query": ask.query()}
+    service = make_service(planted_policy, workspace=workspace)
+    refused = ask.one(service, "POST", path, body)
     assert refused.status_code == 409
     assert "language model" in ask.error(refused)["found"]
-    forced = ask.one(make_service(planted_policy, workspace=workspace, force=True), "POST", "/predict", ask.selection())
+    assert ask.one(service, "POST", path, {**body, "method": "nearest"}).status_code == 200
+    forced = ask.one(make_service(planted_policy, workspace=workspace, force=True), "POST", path, body)
     assert forced.status_code == 200
 
 

@@ -58,8 +58,31 @@ def test_a_body_that_never_comes_is_given_up(make_service, ask) -> None:
     assert service.state.running == 0
 
 
+def test_a_body_that_is_cut_off_is_not_acted_upon(make_service) -> None:
+    """Guards against an edit that is made although its client hung up in the middle of the body."""
+    service = make_service(with_lm=False)
+    whole = json.dumps({"fields": {"text": "planted"}, "label": "fresh"}).encode()
+    messages = iter([{"type": "http.request", "body": whole, "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/pool/examples"}
+    scope["headers"] = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    asyncio.run(service(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert len(service.answerer.pool) == 38
+
+
 def test_bodies_in_memory_are_bounded(make_service, ask) -> None:
-    """Guards against memory that grows with the number of clients that send slowly."""
+    """Guards against memory that grows with the number of clients that send slowly, and a health check that fails then.
+
+    A container whose health check fails is started anew, although it is only busy.
+    """
     service = make_service(with_lm=False, limits=ServiceLimits(queue=1))
 
     async def send() -> list[httpx.Response]:
@@ -77,10 +100,12 @@ def test_bodies_in_memory_are_bounded(make_service, ask) -> None:
             while service.state.running < most:
                 await asyncio.sleep(0.001)
             refused = await client.post("/select", json=ask.selection())
+            outlook = [await client.request("GET", path, content=slow()) for path in ("/healthz", "/metrics")]
             go.set()
-            return [refused, *(await asyncio.gather(*held))]
+            return [refused, *outlook, *(await asyncio.gather(*held))]
 
-    refused, *rest = asyncio.run(send())
+    refused, health, metrics, *rest = asyncio.run(send())
+    assert (health.status_code, metrics.status_code) == (200, 200)
     assert refused.status_code == 429
     assert refused.headers["retry-after"]
     assert {reply.status_code for reply in rest} == {422}
@@ -121,7 +146,7 @@ def test_a_foreign_name_or_site_is_refused(make_service, ask) -> None:
         reply = ask.one(service, "GET", "/about", headers={"host": host})
         assert reply.status_code == 421, host
         ask.error(reply)
-    for host in ("127.0.0.1:8000", "LOCALHOST", "[::1]:8000"):
+    for host in ("127.0.0.1:8000", "LOCALHOST", "[::1]:8000", "127.0.0.2:8000"):
         assert ask.one(service, "GET", "/about", headers={"host": host}).status_code == 200, host
     body = json.dumps({"fields": {"text": "planted"}, "label": "fresh"})
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
@@ -186,6 +211,13 @@ def test_a_port_in_use_is_told() -> None:
     """Guards against a traceback, or an exit without a word, where another service runs."""
     with listening_socket("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="cannot be listened on"):
         listening_socket("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("host", ["x" * 64, "..", "nul\0"])
+def test_a_host_that_cannot_be_is_told(host: str) -> None:
+    """Guards against a traceback of what turns names into bytes."""
+    with pytest.raises(UsageError, match="cannot be listened on"):
+        listening_socket(host, 0)
 
 
 def test_loopback_is_recognised() -> None:

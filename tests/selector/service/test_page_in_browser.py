@@ -153,6 +153,27 @@ def test_it_shows_what_the_service_says(make_service, served, opened, planted_po
         assert widths == pytest.approx([100 * own for own in sorted(probabilities.values(), reverse=True)], abs=1e-3)
 
 
+def test_each_side_stands_on_its_own(make_service, served, opened) -> None:
+    """Guards against a failure of one method that hides the other's answer and leaves former ones on the page."""
+    service = make_service(with_lm=False)
+    page = opened(served(service)[0], expected="status of 4")
+    page.get_by_label("Beside it").select_option("zero")
+    choose(page)
+    service.answerer._change(service.answerer.pool.subset([0, 1]))
+    page.get_by_role("button", name="Choose").click()
+    failed, fine = page.locator("article").first, page.locator("article").last
+    failed.get_by_role("alert").get_by_text("2 demonstrations are available").wait_for()
+    assert failed.get_by_role("heading").inner_text() == "nearest"
+    assert shown(page, 0) == []
+    assert "No demonstrations" in fine.inner_text()
+    assert page.get_by_role("status").inner_text() == "Chosen by zero."
+    page.get_by_label("Shots").fill("1")
+    page.get_by_role("button", name="Choose").click()
+    page.get_by_role("status").get_by_text("Chosen by nearest and zero.").wait_for()
+    assert len(shown(page, 0)) == 1
+    assert page.get_by_role("alert").count() == 0
+
+
 def test_edits_of_the_pool_change_what_is_shown(make_service, served, opened) -> None:
     """Guards against a choice that stays on the page when the pool it was made from is gone."""
     service = make_service(with_lm=False)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import example as example_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from selector.data.pool import Pool
 from selector.errors import DataFileError, UsageError
 from selector.service.journal import EditJournal, added, edited, removed
+from selector.service.messages import REMOVABLE
 from selector.testing import planted_pool
 from selector.types import Example
 
@@ -64,6 +70,22 @@ def test_an_edited_pool_is_chosen_from_as_a_fresh_one(
     assert ask.uids(ask.one(service, "POST", "/select", body)) == ask.uids(ask.one(fresh, "POST", "/select", body))
 
 
+@pytest.mark.parametrize("asked", ["select", "predict"])
+def test_replies_tell_the_size_of_the_pool_that_was_chosen_from(make_service, ask, monkeypatch, asked: str) -> None:
+    """Guards against a reply that names the size of a later pool: of an edit that came right behind its batch."""
+    service = make_service()
+    whole = getattr(service.answerer, asked)
+
+    def and_edit(*given: Any) -> Any:
+        answered = whole(*given)
+        service.answerer.add({"text": "another"}, "fresh")
+        return answered
+
+    monkeypatch.setattr(service.answerer, asked, and_edit)
+    assert ask.one(service, "POST", f"/{asked}", ask.selection()).json()["pool_size"] == 38
+    assert len(service.answerer.pool) == 39
+
+
 def test_an_edit_embeds_only_what_is_new(make_service, ask, planted_policy, monkeypatch) -> None:
     """Guards against a pool that is embedded again for every example that is added."""
     service = make_service(planted_policy, with_lm=False)
@@ -82,9 +104,12 @@ def test_an_edit_embeds_only_what_is_new(make_service, ask, planted_policy, monk
     assert embedded == ["an example that nobody has seen"]
 
 
-def test_queries_are_forgotten_and_the_pool_is_not(make_service, ask, planted_policy, monkeypatch) -> None:
-    """Guards against a service whose memory grows with every query that was ever asked."""
-    monkeypatch.setattr("selector.service.answering.REMEMBERED", 50)
+@pytest.mark.parametrize(("limit", "most"), [("MOST_REMEMBERED", 50), ("MOST_CHARACTERS", 500)])
+def test_queries_are_forgotten_and_the_pool_is_not(
+    make_service, ask, planted_policy, monkeypatch, limit: str, most: int
+) -> None:
+    """Guards against a service whose memory grows with every query that was ever asked, or with a few long ones."""
+    monkeypatch.setattr(f"selector.service.remembering.{limit}", most)
     service = make_service(planted_policy, with_lm=False)
     known = service.answerer.selector("policy").encoder._known
     bodies = [{"queries": [{"fields": {"text": f"asked {part} {at}"}} for at in range(40)]} for part in range(5)]
@@ -131,6 +156,32 @@ def test_uids_are_kept_apart(make_service, ask) -> None:
     ask.error(again)
 
 
+def test_whatever_is_added_can_be_removed(make_service, ask) -> None:
+    """Guards against a uid that no path can name: its example would stay for ever; and a schema that promises it."""
+    service = make_service("random", with_lm=False)
+
+    @settings(max_examples=60, deadline=None, database=None, derandomize=True)
+    @given(uid=st.text(min_size=1, max_size=8) | st.text("./\\%2eé \n?#:", min_size=1, max_size=5))
+    @example_of(uid=".")
+    @example_of(uid="..")
+    @example_of(uid="x\n")
+    @example_of(uid=" x")
+    @example_of(uid="a/../b/")
+    @example_of(uid="\u202ex")
+    def check(uid: str) -> None:
+        reply = ask.one(service, "POST", "/pool/examples", example("x", uid=uid))
+        plain = uid.isprintable() and uid == uid.strip() and uid not in (".", "..")
+        assert reply.status_code == (201 if plain else 422)
+        if plain:
+            assert re.search(REMOVABLE, uid)
+            path = f"/pool/examples/{quote(uid, safe='')}"
+            assert ask.one(service, "DELETE", path).json() == {"uid": uid, "pool_size": 38}
+        else:
+            ask.error(reply)
+
+    check()
+
+
 def test_the_last_example_stays(make_service, ask) -> None:
     """Guards against an empty pool, which no selector can be made for."""
     service = make_service("random", with_lm=False)
@@ -172,6 +223,24 @@ def test_a_restart_loses_nothing(make_service, ask, make_workspace, planted_poli
     assert again.answerer.pool.fingerprint == pool.fingerprint
     assert ask.uids(ask.one(again, "POST", "/select", body)) == before
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_new_journal_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a power cut after which the file is gone, with every edit that was confirmed."""
+    kept: list[int] = []
+    whole = os.fsync
+
+    def noted(file: int) -> None:
+        whole(file)
+        kept.append(os.fstat(file).st_ino)
+
+    monkeypatch.setattr("selector.service.journal.os.fsync", noted)
+    path = tmp_path / "made" / "deep" / "edits"
+    EditJournal(path, planted_pool(4)).close()
+    assert {own.stat().st_ino for own in (path, *path.parents[:3])} <= set(kept)
+    kept.clear()
+    EditJournal(path, planted_pool(4)).close()
+    assert kept == []
 
 
 def test_every_cut_of_a_journal_loses_at_most_the_edit_that_was_being_written(tmp_path: Path) -> None:
