@@ -95,12 +95,14 @@ def serve(
         raise ExtraMissingError(package="uvicorn", extra="serve") from error
     from selector.service.answering import Answerer
     from selector.service.application import Service
+    from selector.service.guard import check_token, is_loopback
     from selector.service.journal import EditJournal
     from selector.service.limits import ServiceLimits
-    from selector.service.server import ServiceServer, is_loopback, listening_socket
+    from selector.service.server import ServiceServer, listening_socket
 
     limits = ServiceLimits(queue=queue, body=size_in_bytes(max_body))
     token, loopback = read_token(token_file), is_loopback(host)
+    check_token(token)  # before the models are loaded
     if not (token or loopback):
         raise UsageError(
             f"the service would listen on {host} for anybody",

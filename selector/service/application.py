@@ -24,7 +24,7 @@ from selector.service.answering import Answerer
 from selector.service.batching import Batcher
 from selector.service.choices import Recipe, Shown
 from selector.service.explaining import Explained, Reason, explain_choice
-from selector.service.guard import OPEN_PATHS, Guard, ServiceState
+from selector.service.guard import OPEN_PATHS, Guard, ServiceState, check_token
 from selector.service.limits import DEFAULT_LIMITS, MOST_LISTED, MOST_NAME, ServiceLimits
 from selector.service.metrics import ServiceMetrics
 from selector.service.page_file import service_page
@@ -82,10 +82,7 @@ class Service:
         token: str = "",
         loopback_only: bool = True,
     ) -> None:
-        if token and not (token.isascii() and token.isprintable() and " " not in token):
-            raise UsageError(
-                "the token holds characters that a header cannot", expected="ASCII without spaces", remedy="Change it."
-            )
+        check_token(token)
         self.answerer = answerer
         self.limits = limits
         self.state = ServiceState()

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from selector.errors import UsageError
 from selector.service.limits import ServiceLimits
 from selector.service.metrics import ServiceMetrics
 from selector.service.refusals import RETRY_SECONDS, error_body
@@ -48,6 +49,21 @@ class ServiceState:
 
     stopping: bool = False
     running: int = 0
+
+
+def check_token(token: str) -> None:
+    """Makes sure that a client can show a token.
+
+    Args:
+        token: The token; empty for none.
+
+    Raises:
+        UsageError: When it holds what a header cannot.
+    """
+    if token and not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageError(
+            "the token holds characters that a header cannot", expected="ASCII without spaces", remedy="Change it."
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -15,7 +15,6 @@ import uvicorn
 
 from selector.errors import UsageError
 from selector.service.application import Service
-from selector.service.guard import is_loopback as is_loopback  # noqa: PLC0414  # who starts a server asks it
 
 BACKLOG = 512  # connections that the system keeps waiting
 CUT_SHORT: Final = 3  # the exit code of a process that did not wait for the replies

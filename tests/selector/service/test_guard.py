@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from selector.errors import UsageError
+from selector.service.guard import is_loopback
 from selector.service.limits import ServiceLimits
-from selector.service.server import is_loopback, listening_socket
+from selector.service.server import listening_socket
 
 TOKEN = "correct-horse-battery"
 
