@@ -17,6 +17,10 @@ from selector.workspace import Workspace
 
 TOKEN_VARIABLE: Final = "SHOTSMITH_TOKEN"  # noqa: S105  # the name of a variable
 UNITS: Final = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+QuickOption = Annotated[
+    bool, typer.Option("--bfloat16-queries", help="Embed queries in bfloat16, on processors that multiply it.")
+]
+EditsOption = Annotated[Path | None, typer.Option("--edits", help="Keeps edits of the pool; else they end with it.")]
 
 
 def size_in_bytes(text: str) -> int:
@@ -75,15 +79,11 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help=f"Holds the token of clients; else {TOKEN_VARIABLE}, else none.")
     ] = None,
-    edits: Annotated[
-        Path | None, typer.Option("--edits", help="Keeps edits of the pool; else they end with it.")
-    ] = None,
+    edits: EditsOption = None,
     queue: Annotated[int, typer.Option(min=1, max=100_000, help="Requests that may wait; more get 429.")] = 256,
     max_body: Annotated[str, typer.Option("--max-body", help="The longest request, such as 1MiB.")] = "1MiB",
     no_lm: Annotated[bool, typer.Option("--no-lm", help="Never load the language model.")] = False,
-    bfloat16_queries: Annotated[
-        bool, typer.Option("--bfloat16-queries", help="Embed queries in bfloat16, on processors that multiply it.")
-    ] = False,
+    bfloat16_queries: QuickOption = False,
     seed: SeedOption = 0,
     force: ForceOption = False,
     no_cache: NoCacheOption = False,
