@@ -24,6 +24,7 @@ from policies.cli.options import (
     print_json,
     print_usage,
     progress_for,
+    unless_typed,
 )
 from selector.data.loading import load_examples
 from selector.data.paths import score_store_path
@@ -54,10 +55,19 @@ def reason(
     ],
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="JSONL of demonstrations: question, answer; rationale, choices, parts if any."),
+        typer.Option(
+            "--data",
+            help="JSONL of demonstrations: question, answer; rationale, choices, parts if any.",
+            callback=unless_typed("task"),
+        ),
     ] = None,
     task: Annotated[
-        str, typer.Option("--task", help="A task whose pool and models are used, in place of --data.")
+        str,
+        typer.Option(
+            "--task",
+            help="A task whose pool and models are used, in place of --data.",
+            callback=unless_typed("data"),
+        ),
     ] = "",
     kind: Annotated[
         str, typer.Option("--kind", help="Answers are number, yes-no, choice or text; else told from the data.")
