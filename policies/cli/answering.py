@@ -21,9 +21,11 @@ from policies.cli.options import (
     ShotsOption,
     TaskOption,
     TextOption,
+    check_there,
     print_json,
     progress_for,
     queries_from,
+    unless_typed,
 )
 from selector.errors import UsageError
 from selector.pipeline import Pipeline
@@ -34,11 +36,25 @@ from selector.workspace import Workspace
 if TYPE_CHECKING:
     from selector.strategies.exported import ExportedSelector
 
+ArtifactOption = Annotated[
+    Path | None,
+    typer.Option("--artifact", help="Choose with an exported policy.", callback=unless_typed("method")),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", help="Choose by a method's name, such as nearest.", callback=unless_typed("artifact")),
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Use the artifact although pool, template or language model are others.")
 ]
 BeamsOption = Annotated[
-    int, typer.Option("--beams", min=1, help="Beginnings of a prompt that a per-query policy follows; 1 is greedy.")
+    int,
+    typer.Option(
+        "--beams",
+        min=1,
+        help="Beginnings of a prompt that a per-query policy follows; 1 is greedy.",
+        callback=unless_typed("method"),
+    ),
 ]
 ShortlistOption = Annotated[
     int | None,
@@ -57,9 +73,10 @@ def select(
     shortlist: ShortlistOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Choose demonstrations with an exported policy; needs no language model, unless it reads one."""
-    workspace = Workspace.open(task)
+    workspace = Workspace.open(task, progress=progress_for(quiet))
     asked = queries_from(workspace.task, text, queries)
     pool = workspace.task.pool
     policy = loaded_policy(workspace, artifact, force=force, beams=beams, shortlist_size=shortlist)
@@ -85,7 +102,7 @@ def select(
         console.print(f"[bold]{escape(input_text(query))}[/]", highlight=False)
         for place, (index, score) in enumerate(zip(selection.indices, selection.scores, strict=True), start=1):
             shown = f"  {place}. {pool[index].label}: {input_text(pool[index])}"
-            console.print(f"{escape(shown)} [dim]({pool[index].uid}, {score:.3f})[/]", highlight=False)
+            console.print(f"{escape(shown)} [dim]({escape(pool[index].uid)}, {score:.3f})[/]", highlight=False)
 
 
 def check_choice(artifact: Path | None, method: str | None) -> None:
@@ -123,11 +140,12 @@ def loaded_policy(
 
     Raises:
         ArtifactMismatchError: When it was made for something else and `force` is off.
-        UsageError: When beams or a shortlist are wanted of a per-corpus policy.
+        UsageError: When the folder is not there, or beams or a shortlist are wanted of a per-corpus policy.
     """
     from selector.learned.artifact import read_manifest
     from selector.strategies.exported import load_policy
 
+    check_there(artifact)
     task = workspace.task
     trained = read_manifest(artifact).fingerprints
     own = {"pool": task.pool.fingerprint, "template": task.template.fingerprint}
@@ -162,7 +180,7 @@ def chosen_selector(
     Raises:
         ArtifactMismatchError: When a policy was made for something else and `force` is off.
         UnknownNameError: When there is no such method.
-        UsageError: When beams are wanted of what is no per-query policy.
+        UsageError: When the folder is not there, or beams are wanted of what is no per-query policy.
     """
     from selector.strategies.named import build_selector
 
@@ -186,8 +204,8 @@ def predict(
     task: TaskOption,
     text: TextOption = None,
     queries: QueriesOption = None,
-    artifact: Annotated[Path | None, typer.Option("--artifact", help="Choose with an exported policy.")] = None,
-    method: Annotated[str | None, typer.Option("--method", help="Choose by a method's name, such as nearest.")] = None,
+    artifact: ArtifactOption = None,
+    method: MethodOption = None,
     shots: ShotsOption = 4,
     seed: SeedOption = 0,
     beams: BeamsOption = 1,

@@ -54,10 +54,10 @@ def errors_as_one_line() -> Iterator[None]:
             raise typer.Exit(1) from error
         if error.errno == errno.ENOSPC:
             raise _fail(str(DiskFullError(str(error.filename or "the output folder"))), 1) from error
-        if isinstance(error, PermissionError | FileExistsError | NotADirectoryError | IsADirectoryError):
-            line = f"{error.filename} cannot be used ({error.strerror}); expected a path that can be. Choose another."
-            raise _fail(line, 1) from error
-        raise
+        if error.filename is None:
+            raise
+        line = f"{error.filename} cannot be used ({error.strerror}); expected a path that can be. Choose another."
+        raise _fail(line, 2 if error.errno in (errno.ENOENT, errno.ENAMETOOLONG) else 1) from error
 
 
 class _Group(TyperGroup):

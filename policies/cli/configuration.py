@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from policies.cli.app import app
-from policies.cli.options import JsonOption, print_json
+from policies.cli.options import JsonOption, QuietOption, print_json
 from selector.data.paths import DATA_VARIABLE, LIMIT_VARIABLE, STORE_MIB, VARIABLE, cache_folder, data_folder
 from selector.errors import ConfigurationError
 
@@ -242,6 +242,7 @@ def config(
     context: typer.Context,
     command: Annotated[str | None, typer.Argument(help="Show what this command takes alone.")] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Show which defaults are in force in this folder, and where each comes from."""
     configuration = context.find_object(Configuration) or Configuration()

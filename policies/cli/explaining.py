@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from policies.cli.answering import ForceOption, check_choice, chosen_selector
+from policies.cli.answering import ArtifactOption, ForceOption, MethodOption, check_choice, chosen_selector
 from policies.cli.app import app
 from policies.cli.options import (
     JsonOption,
@@ -23,6 +23,7 @@ from policies.cli.options import (
     ShotsOption,
     TaskOption,
     TextOption,
+    check_writable,
     print_json,
     progress_for,
     queries_from,
@@ -45,8 +46,8 @@ def explain_command(
     task: TaskOption,
     text: TextOption = None,
     queries: QueriesOption = None,
-    artifact: Annotated[Path | None, typer.Option("--artifact", help="Choose with an exported policy.")] = None,
-    method: Annotated[str | None, typer.Option("--method", help="Choose by a method's name, such as nearest.")] = None,
+    artifact: ArtifactOption = None,
+    method: MethodOption = None,
     gold: Annotated[str, typer.Option(help="With --text: the label to explain; else the predicted one.")] = "",
     shots: ShotsOption = 4,
     attention: Annotated[
@@ -65,6 +66,7 @@ def explain_command(
     from selector.lm.attention import attention_reader
 
     check_choice(artifact, method)
+    check_writable(plot)
     workspace = Workspace.open(task, use_store=not no_cache, progress=progress_for(quiet))
     asked = _labelled(workspace, queries_from(workspace.task, text, queries), queries, gold)
     engine = workspace.engine
@@ -90,11 +92,11 @@ def explain_command(
 def _labelled(workspace: Workspace, asked: list[Example], file: Path | None, gold: str) -> list[Example]:
     """Gives queries their gold label where it is known: from --gold, or from a file with a label column."""
     if gold:
-        asked = [Example(query.uid, query.fields, gold) for query in asked]
+        asked = [replace(query, label=gold) for query in asked]
     elif file is not None:
         try:
-            fields = workspace.task.template.input_fields
-            asked = load_examples(file, inputs=fields, label="label", split="query")
+            fields, choices = workspace.task.template.input_fields, workspace.task.choice_columns
+            asked = load_examples(file, inputs=fields, label="label", split="query", choices=choices)
         except InvalidExampleError:
             return asked  # a file without labels: predictions are explained
     for query in asked:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from policies.cli.app import app
-from policies.cli.options import JsonOption, QuietOption, SeedOption, print_json, progress_for
+from policies.cli.options import JsonOption, QuietOption, SeedOption, check_there, print_json, progress_for
 
 
 @app.command()
@@ -35,24 +35,30 @@ def demo(
 
 @app.command()
 def inspect(
-    artifact: Annotated[Path, typer.Argument(help="A folder written by `shotsmith export`.")],
+    artifact: Annotated[Path, typer.Argument(help="A folder written by `shotsmith export` or train-retriever.")],
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Show what an artifact was made of and for."""
+    """Show what an artifact or a retriever was made of and for."""
     from selector.learned.corpus_artifact import read_policy
+    from selector.strategies.retriever import CARD_FILE, read_retriever_card
 
-    manifest = asdict(read_policy(artifact).manifest)
+    check_there(artifact)
+    if (artifact / CARD_FILE).is_file():
+        shown = {"kind": "retriever"} | asdict(read_retriever_card(artifact))
+    else:
+        shown = asdict(read_policy(artifact).manifest)
     if as_json:
-        print_json(manifest)
+        print_json(shown)
         return
-    table = Table(show_header=False, title=artifact.name)
-    for name, value in manifest.items():
+    table = Table(show_header=False, title=escape(artifact.name))
+    for name, value in shown.items():
         table.add_row(name.replace("_", " "), escape(str(value)))
     Console().print(table)
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Check the installation; exit code 1 when something needs doing."""
     from policies.doctor import run_checks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,24 @@ def _presets(incomplete: str) -> list[str]:
     return [name for name in preset_names() if name.startswith(incomplete)]
 
 
+def unless_typed(other: str) -> Callable[[typer.Context, typer.CallbackParam, Any], Any]:
+    """Makes the callback of an option that stands in a configuration file in vain where its alternative is typed.
+
+    Args:
+        other: The name of the alternative's parameter.
+
+    Returns:
+        The callback; typed options are read before configured ones.
+    """
+
+    def kept(context: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+        own, others = (context.get_parameter_source(name) for name in (str(param.name), other))
+        typed = others is not None and others.name == "COMMANDLINE"
+        return param.default if typed and own is not None and own.name == "DEFAULT_MAP" else value
+
+    return kept
+
+
 TaskOption = Annotated[
     str,
     typer.Option(
@@ -43,15 +62,53 @@ RayAddressOption = Annotated[
     str, typer.Option("--ray-address", help="The Ray cluster of --engine ray; else one is started on this machine.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress bars, costs or hints.")]
 ResumeOption = Annotated[
     bool, typer.Option("--resume/--no-resume", help="Go on with what the output folder holds, or start afresh.")
 ]
 TextOption = Annotated[
-    list[str] | None, typer.Option("--text", help="A field of one query as field=value; repeat for more fields.")
+    list[str] | None,
+    typer.Option(
+        "--text",
+        help="A field of one query as field=value; repeat for more fields.",
+        callback=unless_typed("queries"),
+    ),
 ]
-QueriesOption = Annotated[Path | None, typer.Option("--queries", help="A JSONL, CSV or Parquet file of queries.")]
+QueriesOption = Annotated[
+    Path | None,
+    typer.Option("--queries", help="A JSONL, CSV or Parquet file of queries.", callback=unless_typed("text")),
+]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Use this many queries at most.")]
+
+
+def check_there(path: Path) -> None:
+    """Makes sure that what a user names is there; whether it is sound is for whoever reads it.
+
+    Args:
+        path: A file or folder.
+
+    Raises:
+        UsageError: When it is not.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no {path}", expected="a path that is there", remedy="Check the path.")
+
+
+def check_writable(file: Path | None) -> None:
+    """Makes sure, before long work, that its result can be written.
+
+    Args:
+        file: Where it goes; its folder is made when missing. None is for a result that nobody wants.
+
+    Raises:
+        OSError: When it cannot.
+    """
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        there = file.exists()
+        file.open("a").close()
+        if not there:
+            file.unlink()
 
 
 @cache  # the bars of a language model must share the screen with those of what asks it
@@ -117,7 +174,7 @@ def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> l
         The queries.
 
     Raises:
-        UsageError: When both or neither are given, or a pair is not of the form field=value.
+        UsageError: When both or neither are given, a pair is not of the form field=value, or a field comes twice.
     """
     if bool(texts) == bool(queries):
         raise UsageError(
@@ -133,6 +190,13 @@ def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> l
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise UsageError(
             f"--text {wrong[0]!r} has no equals sign", expected="field=value", remedy=f"Write --text {wrong[0]}=..."
+        )
+    named = [name for name, _, _ in pairs if name not in task.choice_columns]
+    if again := [name for name in named if named.count(name) > 1]:
+        raise UsageError(
+            f"--text names the field {again[0]!r} {named.count(again[0])} times",
+            expected="each field once",
+            remedy="Leave all but one out, or pass --queries FILE for several queries.",
         )
     fields = {name: value for name, _, value in pairs if name not in task.choice_columns}
     choices = tuple(value for name, _, value in pairs if name in task.choice_columns)

@@ -10,13 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from policies.cli.app import app
-from policies.cli.options import JsonOption, print_json
+from policies.cli.options import JsonOption, QuietOption, print_json
 
 
 @app.command()
 def tasks(
     name: Annotated[str | None, typer.Argument(help="Show this one alone, with its prompt.")] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """List the presets that --task takes by name, or show one of them."""
     from selector.data.presets import preset_details, preset_named, presets
@@ -33,12 +34,11 @@ def tasks(
     table = Table("task", "kind", "answers", "metric", "data")
     for preset in found:
         table.add_row(preset.name, preset.kind, preset.answers, preset.metric, "found" if preset.found else "-")
-    console = Console()
-    console.print(table)
-    if not all(preset.found for preset in found):
-        console.print(
+    Console().print(table)
+    if not (quiet or all(preset.found for preset in found)):
+        typer.echo(
             "Where data is not found: name its folder with shotsmith --data-dir DIR, or set SHOTSMITH_DATA=DIR.",
-            highlight=False,
+            err=True,
         )
 
 

@@ -24,6 +24,7 @@ from policies.cli.options import (
     ShotsOption,
     TaskOption,
     TextOption,
+    check_writable,
     print_json,
     print_usage,
     progress_for,
@@ -124,6 +125,7 @@ def generate_demonstrations_command(
     """Let the language model write demonstrations for queries, mix them with retrieved ones, and answer."""
     from selector.strategies.named import build_selector
 
+    check_writable(out)
     progress = progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, progress=progress)
     asked = queries_from(workspace.task, text, queries)[:limit]
@@ -151,7 +153,6 @@ def generate_demonstrations_command(
         written = [
             asdict(one) | {"example": _row(one.example) if one.example else None} for one in generated.generations
         ]
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in written), encoding="utf-8")
     if as_json:
         print_json({"queries": shown, "refused": generated.refused, "usage": asdict(generated.usage)})
@@ -201,7 +202,12 @@ def _lines(path: Path | None) -> list[str]:
         return []
     if not path.is_file():
         raise DataFileError(f"there is no file {path}", expected="a text file", remedy="Check the path.")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataFileError(
+            f"{path} cannot be decoded ({error})", expected="UTF-8 text", remedy="Convert the file to UTF-8."
+        ) from error
 
 
 def _print(rows: Sequence[dict[str, Any]], whole: dict[str, Any], *, as_json: bool) -> None:

@@ -24,6 +24,7 @@ from policies.cli.options import (
     print_json,
     print_usage,
     progress_for,
+    unless_typed,
 )
 from selector.data.loading import load_examples
 from selector.data.paths import score_store_path
@@ -43,6 +44,20 @@ from selector.retrieval.encoder import SentenceEncoder, TextEncoder
 from selector.workspace import Workspace
 
 Material = tuple[LanguageModel, list[Problem], list[Problem], str, Callable[[], TextEncoder]]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="JSONL of demonstrations: question, answer; rationale, choices, parts if any.",
+        callback=unless_typed("task"),
+    ),
+]
+OwnTaskOption = Annotated[
+    str,
+    typer.Option(
+        "--task", help="A task whose pool and models are used, in place of --data.", callback=unless_typed("data")
+    ),
+]
 
 
 @app.command()
@@ -52,13 +67,8 @@ def reason(
         Path,
         typer.Option("--queries", help="JSONL of questions; answers, where there are any, are only compared with."),
     ],
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="JSONL of demonstrations: question, answer; rationale, choices, parts if any."),
-    ] = None,
-    task: Annotated[
-        str, typer.Option("--task", help="A task whose pool and models are used, in place of --data.")
-    ] = "",
+    data: DataOption = None,
+    task: OwnTaskOption = "",
     kind: Annotated[
         str, typer.Option("--kind", help="Answers are number, yes-no, choice or text; else told from the data.")
     ] = "",

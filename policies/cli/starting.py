@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from policies.cli.app import app
-from policies.cli.options import JsonOption, print_json
+from policies.cli.options import JsonOption, QuietOption, print_json
 from selector.errors import UsageError
 
 
@@ -21,6 +21,7 @@ def init(
     inputs: Annotated[str, typer.Option("--inputs", help="The input columns, parted by commas; else guessed.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the task file that is there.")] = False,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Write a TASK.toml for a data file: guess its columns, say why, and show the first prompt."""
     from selector.data.task_writing import propose_task, write_task

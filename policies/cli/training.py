@@ -19,6 +19,7 @@ from policies.cli.options import (
     ResumeOption,
     SeedOption,
     TaskOption,
+    check_there,
     print_folder,
     print_json,
     print_usage,
@@ -160,10 +161,12 @@ def index(
         bool, typer.Option("--rebuild", help="Embed all again: where the index there cannot be read.")
     ] = False,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Embed the pool once and keep the index in the retriever's folder; it follows a pool that has changed."""
     from selector.strategies.retriever import RetrieverSelector
 
+    check_there(retriever)
     selector = RetrieverSelector.load(retriever, Workspace.open(task).task.pool, use_index=not rebuild)
     selector.save_index(retriever)
     if as_json:
@@ -177,8 +180,10 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run folder of train-policy.")],
     out: OutOption,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Write a run's best checkpoint as an artifact that needs no learner, nor, by default, the language model."""
     from policies.export import export_policy
 
+    check_there(run)
     print_folder(export_policy(run, out), as_json=as_json)

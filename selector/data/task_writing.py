@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -70,7 +70,7 @@ def propose_task(data: Path, out: Path, *, label: str | None = None, inputs: Seq
         TooFewExamplesError: When there are fewer than `FEWEST_ROWS` different rows.
         UsageError: When no input column is left, or some label has too few rows to be in the pool.
     """
-    columns = columns_of(row for _, row in rows_of(data))
+    columns = columns_of(_rows(data))
     if not columns:
         raise DataFileError(f"{data} holds no rows", expected="at least one labelled row", remedy="Check the file.")
     found = guess(columns, label=label, inputs=inputs)
@@ -277,6 +277,27 @@ def _seed(
     )
 
 
+def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of a file; what JSON can hold and no later stage can is refused."""
+    try:
+        for where, row in rows_of(file):
+            try:
+                json.dumps(row, ensure_ascii=False, default=str).encode()
+            except UnicodeEncodeError as error:
+                raise DataFileError(
+                    f"{where} cannot be written as UTF-8 ({error.reason})",
+                    expected="whole characters",
+                    remedy="Correct the row.",
+                ) from error
+            yield row
+    except RecursionError as error:
+        raise DataFileError(
+            f"a row of {file} is nested too deeply",
+            expected="texts, numbers and lists of them",
+            remedy="Correct the row.",
+        ) from error
+
+
 def _partner(data: Path, key: str, fields: Mapping[str, Any]) -> Path | None:
     """The file of test or dev rows beside train.jsonl, where there is one with the same columns."""
     wanted = {*fields["inputs"], *fields.get("choices", ()), fields["label"], fields.get("rationale", fields["label"])}
@@ -285,8 +306,8 @@ def _partner(data: Path, key: str, fields: Mapping[str, Any]) -> Path | None:
     for word in _PARTNERS[key]:
         file = data.with_name(data.name.replace("train", word))
         if file.is_file():
-            first = next(iter(rows_of(file)), None)
-            if first is not None and wanted <= first[1].keys():
+            rows = list(_rows(file))
+            if rows and wanted <= rows[0].keys():
                 return file
     return None
 

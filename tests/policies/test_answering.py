@@ -62,3 +62,15 @@ def test_a_policy_that_is_forced_on_another_task_is_told_its_queries(
     object.__setattr__(other.task, "reward", ())
     loaded_policy(other, planted_policy, force=True)
     assert [options["task_queries"] for options in asked] == [(), (), own.task.reward, own.task.dev]
+
+
+def test_markup_in_a_uid_is_text(planted_task: Path, planted_policy: Path, tmp_path: Path) -> None:
+    """Guards against a traceback out of the terminal's markup."""
+    rows = (planted_task.parent / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    named = [json.dumps(json.loads(row) | {"id": f"[/doc{number}]"}) for number, row in enumerate(rows)]
+    (tmp_path / "train.jsonl").write_text("\n".join(named), encoding="utf-8")
+    task = tmp_path / "task.toml"
+    task.write_text(planted_task.read_text(encoding="utf-8").replace("[fields]", '[fields]\nuid = "id"'), "utf-8")
+    shown = run("select", "--task", task, "--artifact", planted_policy, "--force", "--quiet", *QUERY)
+    assert shown.exit_code == 0, shown.output
+    assert "([/doc" in shown.stdout

@@ -217,7 +217,11 @@ def one_line(result: Result, code: int, *fragments: str) -> None:
     ("arguments", "code", "fragments"),
     [
         (("select", "--task", "absent.toml", "--artifact", "x", "--text", "text=a"), 2, ("absent.toml",)),
-        (("select", "--task", "{task}", "--artifact", "{dir}/none", "--text", "text=a"), 1, ("manifest.json",)),
+        (("select", "--task", "{task}", "--artifact", "{dir}/none", "--text", "text=a"), 2, ("there is no", "none")),
+        (("select", "--task", "{task}", "--artifact", "{dir}", "--text", "text=a"), 1, ("manifest.json",)),
+        (("select", "--task", "{task}", "--artifact", "x", "--text", "text=a", "--text", "text=b"), 2, ("2 times",)),
+        (("index", "--task", "{task}", "--retriever", "{dir}/none"), 2, ("there is no", "none")),
+        (("index", "--task", "{task}", "--retriever", "{dir}"), 1, ("retriever card",)),
         (("select", "--task", "{task}", "--artifact", "x", "--text", "nothing"), 2, ("equals sign",)),
         (("select", "--task", "{task}", "--artifact", "x", "--text", "body=a"), 2, ("lacks ['text']",)),
         (("select", "--task", "{task}", "--artifact", "x"), 2, ("neither",)),
@@ -239,7 +243,9 @@ def one_line(result: Result, code: int, *fragments: str) -> None:
         (("train-policy", "--task", "{task}", "--out", "{dir}/p", "--env", "corpus", "--algo", "ppo"), 2, ("dqn",)),
         (("train-policy", "--task", "{task}", "--out", "{dir}/p", "--env", "corpus", "--reward", "f1"), 2, ("'f1'",)),
         (("train-policy", "--task", "{task}", "--out", "{dir}"), 2, ("other files",)),
+        (("export", "{dir}/none", "--out", "{dir}/a"), 2, ("there is no", "none")),
         (("export", "{dir}", "--out", "{dir}/a"), 1, ("run folder",)),
+        (("inspect", "{dir}/none"), 2, ("there is no", "none")),
         (("inspect", "{dir}"), 1, ("manifest.json",)),
     ],
 )
@@ -291,12 +297,15 @@ def test_an_unknown_option_is_a_usage_error() -> None:
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left on device", "/some/file"), 1, "no space left"),
         (PermissionError(errno.EACCES, "Permission denied", "/some/file"), 1, "/some/file"),
+        (OSError(errno.EROFS, "Read-only file system", "/some/file"), 1, "Read-only file system"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/some/file"), 2, "/some/file"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/some/file"), 2, "File name too long"),
     ],
 )
 def test_interruption_and_disk_errors_are_one_line(
     error: BaseException, code: int, fragment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Guards Ctrl-C, a full disk and a folder without permission."""
+    """Guards Ctrl-C, a full disk, and a path that cannot be read, written or made."""
     import typer
 
     with pytest.raises(typer.Exit) as caught, errors_as_one_line():
@@ -318,10 +327,11 @@ def test_the_note_of_an_error_stands_in_its_line(capsys: pytest.CaptureFixture[s
     assert "Start it. 3 finished runs are kept." in capsys.readouterr().err
 
 
-def test_our_own_mistakes_keep_their_traceback() -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError("of no file")])
+def test_our_own_mistakes_keep_their_traceback(error: Exception) -> None:
     """Guards against hiding bugs."""
-    with pytest.raises(ZeroDivisionError), errors_as_one_line():
-        raise ZeroDivisionError
+    with pytest.raises(type(error)), errors_as_one_line():
+        raise error
 
 
 @pytest.mark.bundled

@@ -116,3 +116,14 @@ def test_a_place_that_is_taken_is_one_line(planted_task: Path, retriever: Path) 
     (retriever / "index").unlink()
     (retriever / "index" / "index.faiss").mkdir(parents=True)
     check_refused(index(planted_task, retriever, "--rebuild"), 2, "cannot be written")
+
+
+def test_inspect_shows_a_retriever(retriever: Path) -> None:
+    """Guards against a command that knows policies alone; a damaged card is a failure as a damaged manifest is."""
+    shown = CliRunner().invoke(app, ["inspect", str(retriever), "--json"])
+    assert shown.exit_code == 0, shown.output
+    card = json.loads(shown.stdout)
+    assert (card["kind"], card["demonstration_form"]) == ("retriever", "labelled")
+    assert "base encoder" in CliRunner().invoke(app, ["inspect", str(retriever)]).stdout
+    (retriever / "shotsmith.json").write_text("{")
+    check_refused(CliRunner().invoke(app, ["inspect", str(retriever)]), 1, "retriever card")

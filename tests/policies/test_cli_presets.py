@@ -51,7 +51,8 @@ def test_tasks_lists_every_preset_and_says_how_to_find_data(data: Path) -> None:
     result = run("tasks")
     assert result.exit_code == 0, result.output
     assert "commonsenseqa" in result.output
-    assert "SHOTSMITH_DATA=DIR" in result.output
+    assert "SHOTSMITH_DATA=DIR" in result.stderr
+    assert not run("tasks", "--quiet").stderr
     listed = {entry["name"]: entry for entry in json.loads(run("--data-dir", data, "tasks", "--json").stdout)}
     assert (listed["copa"]["found"], listed["trec6"]["found"]) == (True, False)
     assert listed["gsm8k"] == {

@@ -202,3 +202,17 @@ def test_demonstrations_are_generated_mixed_and_written(tmp_path: Path) -> None:
     alone = run(*common, "--method", "none")
     assert alone.exit_code == 0, alone.output
     assert "generated-query-0-fresh-0" in alone.stdout
+
+
+def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path, scripted: ScriptedLanguageModel) -> None:
+    """Guards long work against a path that turns out wrong at its end."""
+    task = write_task(tmp_path)
+    result = run("generate-demonstrations", "--task", task, "--text", "text=dull", "--out", task / "d.jsonl")
+    one_line(result, 1, "cannot be used")
+    assert scripted.usage.calls == 0
+
+
+def test_instructions_of_another_encoding_are_named(tmp_path: Path) -> None:
+    """Guards against a traceback for a file that was saved as Latin-1."""
+    (tmp_path / "own.txt").write_bytes("Où est le film ?".encode("latin-1"))
+    one_line(run("instruct", "--task", write_task(tmp_path), "--instructions", tmp_path / "own.txt"), 2, "UTF-8")

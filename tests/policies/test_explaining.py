@@ -87,3 +87,42 @@ def test_a_model_without_attention_is_refused_at_once(task: Path, monkeypatch: p
     answered = run(*command, "--no-attention")
     assert answered.exit_code == 0, answered.output
     assert "influence" in answered.stdout
+
+
+def test_choices_of_a_query_stay_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards multiple choice: a query that was given its gold label lost its choices, and no label was one of none."""
+    monkeypatch.setattr("selector.workspace.load_language_model", lambda *_, **__: ToyLanguageModel())
+    monkeypatch.setattr(Workspace, "encoder", None)
+    rows = [
+        json.dumps({"text": f"cup {number} fell", "choices": ["it slipped", f"it flew {number}"], "label": 0})
+        for number in range(40)
+    ]
+    (tmp_path / "train.jsonl").write_text("\n".join(rows))
+    (tmp_path / "queries.jsonl").write_text(rows[0].replace("cup", "pan"))
+    task = tmp_path / "task.toml"
+    task.write_text(
+        '[data]\ntrain = "train.jsonl"\ntest_size = 8\ndev_size = 6\nreward_size = 8\n[fields]\ninputs = ["text"]\n'
+        'label = "label"\nchoices = ["choices"]\n[prompt]\ntemplate = "{text}:{label}"\n'
+    )
+    command = ("explain", "--task", task, "--method", "random", "--shots", 1, "--quiet", "--json", "--no-attention")
+    texts = ("--text", "text=the pan fell", "--text", "choices=it slipped", "--text", "choices=it flew")
+    for asked in (("--queries", tmp_path / "queries.jsonl"), (*texts, "--gold", "it slipped")):
+        result = run(*command, *asked)
+        assert result.exit_code == 0, result.output
+        (own,) = json.loads(result.stdout)["explanations"]
+        assert (own["gold"], own["explained"]) == (True, "it slipped")
+
+
+def test_a_page_that_cannot_be_written_is_refused_at_once(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards long work against a path that turns out wrong at its end; a missing folder is made."""
+    lm = ToyLanguageModel()
+    monkeypatch.setattr("selector.workspace.load_language_model", lambda *_, **__: lm)
+    monkeypatch.setattr(Workspace, "encoder", None)
+    command = ("explain", "--task", task, "--method", "random", "--text", "text=a warm plot", "--shots", 1)
+    refused = run(*command, "--no-attention", "--quiet", "--plot", task / "page.html")
+    assert (refused.exit_code, lm.usage.calls, refused.stderr.count("\n")) == (1, 0, 1)
+    assert "cannot be used" in refused.stderr
+    plot = task.parent / "new" / "folder" / "page.html"
+    done = run(*command, "--no-attention", "--quiet", "--plot", plot)
+    assert done.exit_code == 0, done.output
+    assert "<svg" in plot.read_text(encoding="utf-8")

@@ -312,3 +312,17 @@ def test_real_data_sets(
     assert kind == ("text" if template.free_text else "choices" if template.multiple_choice else "labels")
     assert task.test
     assert "test" in proposed.document["data"]
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "test.jsonl"])
+@pytest.mark.parametrize(
+    ("text", "fragment"), [("[" * 100_000 + "]" * 100_000, "nested too deeply"), (r'"half \ud83d"', "line 41 .*UTF-8")]
+)
+def test_what_json_can_hold_and_no_task_can_is_named(tmp_path: Path, name: str, text: str, fragment: str) -> None:
+    """Guards against tracebacks for depth without end, and for half a character in the data or beside it."""
+    train = write(tmp_path, reviews(), "train.jsonl")
+    write(tmp_path, reviews(), "test.jsonl")
+    with (tmp_path / name).open("a", encoding="utf-8") as file:
+        file.write(f'\n{{"text": {text}, "label": "fresh"}}')
+    with pytest.raises(DataFileError, match=f"{name}.*{fragment}|{fragment}"):
+        propose_task(train, tmp_path / "TASK.toml")
