@@ -63,7 +63,7 @@ class RichProgress:
                 outer.remove_task(inner)
             return
         columns = (
-            TextColumn("{task.description:<34}"),
+            TextColumn("{task.description:<34}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

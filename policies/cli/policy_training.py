@@ -19,6 +19,7 @@ from policies.cli.options import (
     SeedOption,
     ShotsOption,
     TaskOption,
+    check_there,
     print_folder,
     print_usage,
     progress_for,
@@ -106,6 +107,8 @@ def train_policy(
     if algo not in ("", LEARNERS[env]):
         raise UnknownNameError(f"algorithm for --env {env}", algo, known=(LEARNERS[env],))
     _refuse_options_of_others(context, env)
+    if retriever is not None:
+        check_there(retriever)
     progress = progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     given: dict[str, Any] = {"shots": shots, "reward": reward or None, "may_stop": may_stop, "seed": seed}

@@ -202,6 +202,18 @@ def _texts(value: Any, where: str, column: str) -> list[str]:
     return [cell_text(value, where, column)]
 
 
+def _require_whole_characters(text: str, where: str, column: str) -> None:
+    """JSON can write half of a surrogate pair, which no UTF-8 file, tokenizer or store takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidExampleError(
+            f"{where}, column {column!r}, holds half a character ({text[error.start]!a})",
+            expected="text that UTF-8 can hold",
+            remedy="Correct or drop the row.",
+        ) from error
+
+
 def cell_text(value: Any, where: str, column: str) -> str:
     """Takes a cell as text.
 
@@ -214,9 +226,10 @@ def cell_text(value: Any, where: str, column: str) -> str:
         The text.
 
     Raises:
-        InvalidExampleError: When it is empty or something else.
+        InvalidExampleError: When it is missing, something else, or no text that UTF-8 can hold.
     """
     if isinstance(value, str):
+        _require_whole_characters(value, where, column)
         return value
     if isinstance(value, bool | int | float) and value == value:  # noqa: PLR0124 - NaN stands for an empty cell
         return str(value)
@@ -233,9 +246,10 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
             where = f"{path} line {number}"
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, RecursionError) as error:
+                how = f"{error.msg} at column {error.colno}" if isinstance(error, ValueError) else "nested too deeply"
                 raise DataFileError(
-                    f"{where} is not JSON ({error.msg} at column {error.colno})",
+                    f"{where} is not JSON ({how})",
                     expected="one JSON object per line",
                     remedy="Correct the line.",
                 ) from error
