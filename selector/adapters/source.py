@@ -162,7 +162,7 @@ class DemonstrationSource:
                 number += 1
             example = self.columns.example(row, uid)
             self._check(example)
-            self._pool = Pool((*self._pool, example), near_duplicates=self._pool.near_duplicates)
+            self._pool = Pool((*self._pool, example), near_duplicates=self._pool.near_duplicates, former=self._pool)
             self._grown = True  # the selector follows when it is next asked, so that many rows can be added in a row
             return uid
 

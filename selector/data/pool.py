@@ -62,6 +62,7 @@ class Pool(Sequence[Example]):
         examples: The members, each with a label.
         near_duplicates: The similarity from which two texts count as duplicates, 0.5 to 1 (see
             `selector.data.near_duplicates`); None compares normalised texts alone.
+        former: A pool of mostly the same members, whose texts need not be folded again.
 
     Attributes:
         near_duplicates: That similarity; it is no part of the fingerprint, which tells contents apart.
@@ -72,7 +73,9 @@ class Pool(Sequence[Example]):
         UsageError: When `near_duplicates` is another number.
     """
 
-    def __init__(self, examples: Iterable[Example], *, near_duplicates: float | None = None) -> None:
+    def __init__(
+        self, examples: Iterable[Example], *, near_duplicates: float | None = None, former: Pool | None = None
+    ) -> None:
         if near_duplicates is not None:
             check_threshold(near_duplicates)
         self.near_duplicates = near_duplicates
@@ -84,6 +87,7 @@ class Pool(Sequence[Example]):
                 remedy="Check the training file and pool_size.",
             )
         self._by_uid: dict[str, int] = {}
+        self._texts: list[str] = []
         self._by_text: defaultdict[str, list[int]] = defaultdict(list)
         for position, example in enumerate(self._examples):
             if example.label is None:
@@ -95,7 +99,9 @@ class Pool(Sequence[Example]):
                     f"uid {example.uid!r} occurs twice in the pool", expected="distinct uids", remedy="Rename one."
                 )
             self._by_uid[example.uid] = position
-            self._by_text[normalised_text(example.fields)].append(position)
+            text = None if former is None else former._text_of(example)
+            self._texts.append(normalised_text(example.fields) if text is None else text)
+            self._by_text[self._texts[-1]].append(position)
         self._alike: NearDuplicates | None = None  # made when it is first needed: it takes a millisecond for each text
         self._known_near: dict[str, frozenset[int]] = {}
 
@@ -182,7 +188,13 @@ class Pool(Sequence[Example]):
         Returns:
             The new pool, in which the same counts as a duplicate.
         """
-        return Pool((self._examples[position] for position in positions), near_duplicates=self.near_duplicates)
+        members = (self._examples[position] for position in positions)
+        return Pool(members, near_duplicates=self.near_duplicates, former=self)
+
+    def _text_of(self, example: Example) -> str | None:
+        """The folded text of this very member; None where it is none."""
+        position = self._by_uid.get(example.uid)
+        return None if position is None or self._examples[position] is not example else self._texts[position]
 
     def _near(self, text: str, threshold: float) -> frozenset[int]:
         if self._alike is None:

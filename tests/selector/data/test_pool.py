@@ -65,3 +65,15 @@ def test_a_pool_is_a_sequence_with_sorted_labels() -> None:
     assert [member.uid for member in pool[1:]] == ["2", "3"]
     assert pool.labels == ("a", "b")
     assert [member.uid for member in pool.subset([2, 0])] == ["3", "1"]
+
+
+def test_a_pool_made_from_another_is_as_one_made_anew() -> None:
+    """Guards edits of large pools: folded texts are taken over for the very same members alone."""
+    first = Pool([Example("a", {"text": "One"}, "x"), Example("b", {"text": "Two"}, "x")])
+    members = [Example("a", {"text": "Three"}, "x"), first[1], Example("c", {"text": "one!"}, "y")]
+    made, anew = Pool(members, former=first), Pool(members)
+    assert made.fingerprint == anew.fingerprint
+    for text in ("one", "two", "three", "four"):
+        asked = Example("query", {"text": text})
+        assert made.duplicates_of(asked) == anew.duplicates_of(asked)
+    assert made.subset([2, 1]).duplicates_of(Example("query", {"text": "ONE"})) == {0}
