@@ -16,7 +16,7 @@ from selector.evaluation.compare import Method, Reference
 from selector.evaluation.references import REFERENCES, reference_answers
 from selector.learned.artifact import MANIFEST_FILE, read_manifest
 from selector.ordering.base import Orderer
-from selector.ordering.named import LM_ORDERERS, ORDERERS, build_orderer
+from selector.ordering.named import ENTROPY_ORDERERS, LM_ORDERERS, ORDERERS, build_orderer
 from selector.pipeline import Pipeline
 from selector.progress import SILENT, Progress
 from selector.retrieval.encoder import TextEncoder
@@ -125,7 +125,7 @@ class Surroundings:
         Returns:
             Whether it tries a sample of the orders, or lets the language model write probes.
         """
-        writes = orderer in ("globale", "locale") and not self.probes
+        writes = orderer in ENTROPY_ORDERERS and not self.probes
         return orderer in LM_ORDERERS and (writes or factorial(shots) > self.permutations)
 
 

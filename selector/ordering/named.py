@@ -24,10 +24,13 @@ ORDERERS: Final = (
     "nearest-first",
     "globale",
     "locale",
+    "globale-calibrated",
+    "locale-calibrated",
     "mdl",
     "best-on-dev",
 )
-LM_ORDERERS: Final = ("globale", "locale", "mdl", "best-on-dev")  # try orders by asking the language model
+ENTROPY_ORDERERS: Final = ORDERERS[4:8]  # rank orders by probes
+LM_ORDERERS: Final = ORDERERS[4:]  # try orders by asking the language model
 
 
 def build_orderer(
@@ -62,8 +65,8 @@ def build_orderer(
     """
     tried = PermutationConfig(permutations=permutations, seed=seed)
 
-    def by_entropy(statistic: str) -> Orderer:
-        config = EntropyConfig(statistic=statistic, permutations=permutations, seed=seed)
+    def by_entropy(statistic: str, calibration: str = "") -> Orderer:
+        config = EntropyConfig(statistic, permutations=permutations, seed=seed, calibration=calibration)
         return EntropyOrderer(engine, probes, config=config, progress=progress)
 
     builders: dict[str, Callable[[], Orderer]] = {
@@ -73,6 +76,8 @@ def build_orderer(
         "nearest-first": lambda: SimilarityOrderer(engine.pool, encoder, nearest_last=False),
         "globale": lambda: by_entropy("globale"),
         "locale": lambda: by_entropy("locale"),
+        "globale-calibrated": lambda: by_entropy("globale", "contextual"),
+        "locale-calibrated": lambda: by_entropy("locale", "contextual"),
         "mdl": lambda: MDLOrderer(engine, config=tried, progress=progress),
         "best-on-dev": lambda: BestOnDevOrderer(engine, dev, config=tried, progress=progress),
     }
