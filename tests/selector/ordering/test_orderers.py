@@ -209,7 +209,7 @@ def test_a_model_that_writes_nothing_useful_is_named() -> None:
 
 def test_unknown_orderers_are_named() -> None:
     """Guards the names of the command line."""
-    with pytest.raises(UnknownNameError, match="globale, locale, mdl, best-on-dev"):
+    with pytest.raises(UnknownNameError, match="globale-calibrated, locale-calibrated, mdl, best-on-dev"):
         build_orderer("farthest-last", engine=engine(), encoder=ToyEncoder())
     with pytest.raises(UnknownNameError, match="globale, locale"):
         EntropyOrderer(engine(), config=EntropyConfig(statistic="mdl"))
