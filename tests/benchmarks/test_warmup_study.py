@@ -13,8 +13,9 @@ import pytest
 from benchmarks import tables, warmup_study
 from benchmarks.warmup_study import ARMS, HELD_OUT, INSTRUCTIONS, TRAINED, material, settings, started, table
 from policies.warmup import WarmedUp
-from policies.warmup_episodes import labelled_tasks
+from policies.warmup_episodes import documents_apart, labelled_tasks
 from policies.warmup_evaluation import gains
+from selector.data.pool import normalised_text
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -35,6 +36,10 @@ def test_nothing_held_out_is_trained_on(arm: str, shared_data: Path) -> None:
     assert [task.name for task in given.held_out] == list(HELD_OUT)
     texts = {tuple(row.fields.values()) for task in given.held_out for row in task.test}
     assert not any(tuple(row.fields.values()) in texts for task in tasks for row in task.rows)
+    long = {normalised_text({"": text}) for row in texts for text in row if len(text.split()) >= 8}
+    learned = [normalised_text({"": text}) for text in documents_apart(given.documents, given.held_out)]
+    assert bool(learned) == bool(given.documents)
+    assert not any(text in document for document in learned for text in long)
     assert {bool(task.template.instruction) for task in (*tasks, *given.held_out)} == {instructed}
 
 
