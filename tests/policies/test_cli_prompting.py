@@ -107,8 +107,34 @@ def test_a_tasks_pool_may_be_reasoned_over(tmp_path: Path, questions: Path) -> N
     assert result.exit_code == 0, result.output
     (trace,) = json.loads(result.stdout)["traces"]
     assert trace["stages"][0]["prompt"].endswith("Q: the plot is dull\nA: The answer is")
-    one_line(run(*common, "--method", "direct"), 2, "without --kind")
     one_line(run(*common, "--method", "cot", "--kind", "text"), 2, "rationale")
+
+
+@pytest.mark.parametrize(("rule", "gold"), [("number", "5"), ("choice", "E")])
+def test_the_rationales_and_choices_of_a_task_are_shown(tmp_path: Path, rule: str, gold: str) -> None:
+    """Guards tasks that reason: their rationales were not found, their choices not shown, their labels not compared."""
+    numbers = [str(number) for number in range(1, 10)]
+    rows = [
+        {"q": f"{n} and 1 in {way}?", "a": str(n + 1), "why": f"{n} + 1 is so.", "options": numbers}
+        for n in range(1, 9)
+        for way in ("all", "total", "sum")
+    ]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "queries.jsonl").write_text(json.dumps({"q": "2 and 3?", "a": "5", "options": numbers}))
+    choices = 'choices = ["options"]\n' if rule == "choice" else ""
+    (tmp_path / "task.toml").write_text(
+        '[data]\ntrain = "train.jsonl"\ntest_size = 2\ndev_size = 2\nreward_size = 2\n[fields]\ninputs = ["q"]\n'
+        f'label = "a"\nrationale = "why"\n{choices}[prompt]\ntemplate = "{{q}}{{rationale}} So{{label}}"\n'
+        f'answer_tokens = 9\nanswer_rule = "{rule}"\n'
+    )
+    common = ("reason", "--task", tmp_path / "task.toml", "--queries", tmp_path / "queries.jsonl", "--shots", 2)
+    result = run(*common, "--method", "cot", "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    (trace,) = json.loads(result.stdout)["traces"]
+    assert trace["gold"] == gold
+    assert trace["right"] == (rule == "number")
+    assert trace["stages"][0]["prompt"].count("+ 1 is so.") == 2
+    assert ("(E) 5" in trace["stages"][0]["prompt"]) == (rule == "choice")
 
 
 @pytest.mark.parametrize(
