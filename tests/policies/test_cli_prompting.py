@@ -223,8 +223,8 @@ def test_demonstrations_are_generated_mixed_and_written(tmp_path: Path) -> None:
     assert [one["uid"].startswith("generated-") for one in row["demonstrations"]] == [True, True, False]
     assert row["label"] in ("fresh", "rotten")
     written = [json.loads(line) for line in (tmp_path / "made" / "d.jsonl").read_text().splitlines()]
-    assert [(one["label"], one["refused"]) for one in written] == [("fresh", ""), ("rotten", "")]
+    assert sorted((one["label"], one["refused"]) for one in written) == [("fresh", ""), ("rotten", "")]
     assert written[0]["example"]["fields"]["text"].startswith("a tale told")
     alone = run(*common, "--method", "none")
     assert alone.exit_code == 0, alone.output
-    assert "generated-query-0-fresh-0" in alone.stdout
+    assert "generated-query-0-0" in alone.stdout
