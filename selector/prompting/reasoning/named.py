@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from selector.errors import TooFewExamplesError, UnknownNameError
+from selector.errors import PromptTooLongError, TooFewExamplesError, UnknownNameError
 from selector.lm.base import LanguageModel
 from selector.progress import SILENT, Progress
 from selector.prompting.reasoning.auto_cot import AutoCoT, AutoCoTConfig, build_auto_cot
@@ -22,7 +22,7 @@ from selector.prompting.reasoning.problems import Problem
 from selector.prompting.reasoning.self_ask import SelfAsk
 from selector.prompting.reasoning.self_consistency import SamplingConfig, SelfConsistency
 from selector.prompting.reasoning.shown import choose_demonstrations, fixed_demonstrations, with_rationale
-from selector.prompting.reasoning.trace import Trace
+from selector.prompting.reasoning.trace import Stage, Trace
 from selector.prompting.reasoning.wording import STEP_BY_STEP
 from selector.prompting.reasoning.worked import worked_demonstrations
 from selector.retrieval.encoder import TextEncoder
@@ -127,12 +127,18 @@ def answer_all(reasoner: Reasoner, problems: Sequence[Problem], *, progress: Pro
         progress: Shows problems.
 
     Returns:
-        N traces.
+        N traces; a question that does not fit into the window stays unanswered, and its trace says so.
     """
     traces = []
     with progress.track("reasoning", len(problems)) as advance:
         for problem in problems:
-            traces.append(reasoner.answer(problem))
+            try:
+                trace = reasoner.answer(problem)
+            except PromptTooLongError as error:
+                stage = Stage("question", "", "", None, f"the question does not fit ({error})")
+                right = None if problem.answer is None else False
+                trace = Trace(problem.uid, reasoner.name, problem.question, (stage,), None, problem.answer, right)
+            traces.append(trace)
             advance(1)
     return traces
 
