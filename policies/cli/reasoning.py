@@ -40,6 +40,7 @@ from selector.prompting.reasoning.problems import Problem, kind_of, load_problem
 from selector.prompting.reasoning.self_consistency import SamplingConfig
 from selector.prompting.reasoning.shown import WAYS
 from selector.prompting.reasoning.trace import Trace, summarise
+from selector.prompting.reasoning.trace_file import TraceFile, problems_fingerprint
 from selector.retrieval.config import EncoderConfig
 from selector.retrieval.encoder import SentenceEncoder, TextEncoder
 from selector.types import Example
@@ -74,6 +75,9 @@ def reason(
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="The longest rationale, tokens.")] = 192,
     model: Annotated[str, typer.Option("--model", help="The language model of --data.")] = LanguageModelConfig.model,
     limit: LimitOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSONL that takes every trace at once; a stopped run goes on from it.")
+    ] = None,
     seed: SeedOption = 0,
     trace: Annotated[bool, typer.Option("--trace", help="Print every prompt and generation.")] = False,
     no_cache: NoCacheOption = False,
@@ -91,9 +95,10 @@ def reason(
         writing=ReasoningConfig(rationale_tokens=tokens),
         sampling=SamplingConfig(samples=samples, temperature=temperature, seed=seed),
     )
-    progress = progress_for(quiet)
+    progress, run = progress_for(quiet), {"plan": asdict(plan), "lm": lm.fingerprint}
+    kept = TraceFile(out, run | {"demonstrations": problems_fingerprint(solved)}) if out else None
     built = build_reasoner(plan, lm, solved, encoder=encoder, progress=progress)
-    traces = answer_all(built.reasoner, asked[:limit], progress=progress)
+    traces = answer_all(built.reasoner, asked[:limit], kept=kept, progress=progress)
     if not quiet:
         print_usage(lm.usage)
     if as_json:

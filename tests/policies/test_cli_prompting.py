@@ -97,6 +97,25 @@ def test_every_method_answers_and_shows_its_way(method: str, sums: Path, questio
     assert "language model: " in shown.stderr
 
 
+def test_a_killed_run_keeps_its_traces(
+    sums: Path, questions: Path, tmp_path: Path, scripted: ScriptedLanguageModel
+) -> None:
+    """Guards hours of answers, which were lost with the process, and a file that mixes two runs."""
+    out = tmp_path / "made" / "traces.jsonl"
+    command = ("reason", "--method", "cot", "--data", sums, "--queries", questions, "--out", out, "--json", "--quiet")
+    first = run(*command)
+    assert first.exit_code == 0, first.output
+    whole, calls = out.read_bytes(), len(scripted.prompts)
+    out.write_bytes(whole[: whole.index(b"\n", whole.index(b"query-0")) + 40])
+    assert run(*command).stdout == first.stdout
+    assert out.read_bytes() == whole
+    assert len(scripted.prompts) == calls + calls // 2
+    questions.write_text(questions.read_text().replace('"5"', '"6"'))
+    assert json.loads(run(*command).stdout)["traces"][0]["right"] is False
+    one_line(run(*command, "--shots", 2), 2, "another run")
+    one_line(run(*command[:-4], "--out", sums, "--json"), 2, "no file of traces")
+
+
 def test_a_tasks_pool_may_be_reasoned_over(tmp_path: Path, questions: Path) -> None:
     """Guards --task: the pool gives demonstrations, its labels are the answers."""
     task = write_task(tmp_path)
