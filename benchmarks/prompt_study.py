@@ -4,12 +4,14 @@
     python -m benchmarks.prompt_study --cells gsm8k:cot,sst2:templates --limit 2 --out FOLDER
     python -m benchmarks.tables                                        writes docs/results.md
 
-A cell is a task and one thing: a way to reason (gsm8k, svamp, strategyqa, aqua) against direct answers behind the same
-demonstrations; instructions, templates or generated demonstrations (sst2, trec6). All answer the same test queries.
+A cell is a task and one thing: a way to reason (gsm8k, svamp, strategyqa, aqua) against direct answers; instructions,
+templates or generated demonstrations (sst2, trec6). All answer the same test queries. Chain of thought and
+self-consistency show the demonstrations that direct answers show; the other ways to reason show their own, or none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +69,7 @@ CELLS: Final = tuple(
     for thing in things
 )
 Cell = dict[str, Any]
+TRACES: Final = 3  # kept of each cell, for a reader to see what was written
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class PromptStudy:
         self.models, self.config, self.out, self.data, self.progress = models, config, out, data, progress
 
     def run(self, cells: Sequence[str]) -> None:
-        """Measures the cells that are not measured yet.
+        """Measures the cells that are not measured yet, or with another language model or other data.
 
         Args:
             cells: Of `CELLS`.
@@ -144,22 +147,32 @@ class PromptStudy:
         for name in cells:
             path = self.out / f"{name.replace(':', '-')}.json"
             settings = asdict(self.config)
+            task, _, thing = name.partition(":")
+            source = self._source(task)
             if path.is_file():
-                made = json.loads(path.read_text(encoding="utf-8"))["settings"]
-                if made != settings:
+                made = json.loads(path.read_text(encoding="utf-8"))
+                if made["settings"] != settings:
                     raise UsageError(
-                        f"{path} was made with the settings {made}",
+                        f"{path} was made with the settings {made['settings']}",
                         expected=str(settings),
                         remedy="Pass the same options, or another --out.",
                     )
-                continue
-            task, _, thing = name.partition(":")
+                if source == {key: made.get(key) for key in source}:
+                    continue
             start = time.monotonic()
             cell = self._reasoned(task, thing) if task in REASONED else self._labelled(task, thing)
-            cell |= {"task": task, "thing": thing, "settings": settings, "seconds": round(time.monotonic() - start, 1)}
-            self._write(path, cell)
+            seconds = round(time.monotonic() - start, 1)
+            self._write(path, cell | source | {"task": task, "thing": thing, "settings": settings, "seconds": seconds})
             shown = ", ".join(f"{variant} {100 * np.mean(right):.1f}" for variant, right in cell["right"].items())
-            print(f"{name}: {shown} ({cell['seconds']} s)", flush=True)
+            print(f"{name}: {shown} ({seconds} s)", flush=True)
+
+    def _source(self, task: str) -> dict[str, str]:
+        """Fingerprints of what a task's cells are measured with and on."""
+        if task in REASONED:
+            texts = [(self.data / task / f"{split}.jsonl").read_bytes() for split in ("train", "test")]
+            return {"lm": self.models.lm().fingerprint, "data": hashlib.sha256(b"\0".join(texts)).hexdigest()}
+        workspace = self.models.workspace(task)
+        return {"lm": workspace.engine.lm.fingerprint, "data": workspace.task.fingerprint}
 
     def _reasoned(self, task: str, method: str) -> Cell:
         config, lm = self.config, self.models.lm()
@@ -183,7 +196,7 @@ class PromptStudy:
             "detail": asdict(summarise(traces))
             | ({"auto_cot": len(built.auto_cot.demonstrations)} if built.auto_cot else {}),
             "usage": asdict(lm.usage - before),
-            "lm": lm.fingerprint,
+            "traces": [trace.as_json() for trace in traces[:TRACES]],
         }
 
     def _labelled(self, task: str, part: str) -> Cell:
@@ -192,7 +205,7 @@ class PromptStudy:
         before = engine.lm.usage
         measured = {"instructions": self._instructions, "templates": self._templates, "sg-icl": self._generated}[part]
         cell = measured(workspace, task, workspace.task.test[: self.config.queries])
-        return cell | {"usage": asdict(engine.lm.usage - before), "lm": engine.lm.fingerprint}
+        return cell | {"usage": asdict(engine.lm.usage - before)}
 
     def _instructions(self, workspace: Workspace, task: str, test: Sequence[Example]) -> Cell:
         engine, config = workspace.engine, self.config
@@ -254,7 +267,8 @@ class PromptStudy:
             predictions = made.engine.predict(test, chosen)
             right[variant] = [int(one.label == query.label) for one, query in zip(predictions, test, strict=True)]
         written = {"written": len(made.generations), "refused": made.refused, "generation": asdict(made.usage)}
-        return {"right": right, "detail": {"shots": shots, **written}}
+        traces = [asdict(one) for one in made.generations[:TRACES]]
+        return {"right": right, "detail": {"shots": shots, **written}, "traces": traces}
 
     def _write(self, path: Path, cell: Cell) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -348,7 +362,7 @@ def main(
     models = Models(
         lm=cache(lambda: load_language_model(MODEL)),
         encoder=cache(lambda: SentenceEncoder.load(EncoderConfig().model)),
-        workspace=lambda task: Workspace(Task.load(task, data_dir=SHARED_DATA)),
+        workspace=cache(lambda task: Workspace(Task.load(task, data_dir=SHARED_DATA))),
     )
     PromptStudy(models, config, out=out, progress=RichProgress()).run([name.strip() for name in cells.split(",")])
     print("\n".join(prompt_lines(read_cells(out))))

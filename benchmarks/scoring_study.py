@@ -6,7 +6,7 @@
 A set of random demonstrations stands before all queries. The artificial setting keeps all of one label in the pool,
 each label in turn, and so few of the others that they are a tenth of it; its queries stay as they are. Label scores are
 asked once for each scoring function and calibrated in every way. What counts is balanced accuracy: every label weighs
-alike.
+alike. Intervals hold for other sets and other queries: both are resampled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks import SHARED_DATA
 from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import UsageError
-from selector.evaluation.statistics import Values, paired_bootstrap
+from selector.evaluation.statistics import ROUNDS, Interval, Values
 from selector.inference.calibration import (
     CONTENT_FREE,
     Scores,
@@ -148,7 +148,17 @@ class ScoringStudy:
             task: Its task.
             lm: The language model.
             number: Of the set.
+
+        Raises:
+            UsageError: When the cells that are there were measured with another language model.
         """
+        known = self.result.setdefault("lm", None if self.result["cells"] else lm.fingerprint)
+        if known != lm.fingerprint:
+            raise UsageError(
+                f"{self.out} was measured with the language model {known}",
+                expected=lm.fingerprint,
+                remedy="Name the same language model, or another --out.",
+            )
         queries = task.test[: self.config.queries]
         self.result["gold"][setting] = [query.label for query in queries]
         done = {(cell["setting"], cell["set"], cell["scoring"]) for cell in self.result["cells"]}
@@ -185,7 +195,7 @@ class ScoringStudy:
 
 
 def outcomes(result: Mapping[str, Any], setting: str, scoring: str, calibration: str) -> Values:
-    """Computes the outcome of each query, averaged over sets, so that their mean is the balanced accuracy.
+    """Computes the outcome of each query behind each set, so that their mean is the balanced accuracy.
 
     Args:
         result: Of scoring.json.
@@ -194,18 +204,38 @@ def outcomes(result: Mapping[str, Any], setting: str, scoring: str, calibration:
         calibration: One of `CALIBRATIONS`.
 
     Returns:
-        (N,) share of right answers, times the weight of the query's label.
+        (S, N) 1 for a right answer, times the weight of the query's label; sets in the order of their numbers.
     """
     gold = result["gold"][setting]
     counts = Counter(gold)
     weights = np.array([len(gold) / (len(counts) * counts[label]) for label in gold])
+    cells = [cell for cell in result["cells"] if (cell["setting"], cell["scoring"]) == (setting, scoring)]
     right = [
         [answer == label for answer, label in zip(cell["answers"][calibration], gold, strict=True)]
-        for cell in result["cells"]
-        if (cell["setting"], cell["scoring"]) == (setting, scoring)
+        for cell in sorted(cells, key=lambda cell: cell["set"])
     ]
-    own: Values = np.mean(np.array(right, dtype=np.float64), axis=0) * weights
+    own: Values = np.array(right, dtype=np.float64) * weights
     return own
+
+
+def two_way_bootstrap(values: Values, *, rounds: int = ROUNDS, seed: int = 0) -> Interval:
+    """Gives the mean of a table and its percentile interval when rows and columns are both drawn (Owen, 2007).
+
+    It errs on the wide side. Drawing queries alone ignores that other sets give another difference, and drawing sets
+    alone gives too narrow an interval where there are few.
+
+    Args:
+        values: (S, N) a row for each set of demonstrations, a column for each query.
+        rounds: Resamples.
+        seed: Seeds them.
+
+    Returns:
+        The interval.
+    """
+    rng = np.random.default_rng(seed)
+    rows, columns = (rng.multinomial(size, np.full(size, 1 / size), rounds) / size for size in values.shape)
+    low, high = np.percentile(np.einsum("rs,sn,rn->r", rows, values, columns, optimize=True), [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))
 
 
 def table(result: Mapping[str, Any]) -> list[str]:
@@ -228,8 +258,8 @@ def table(result: Mapping[str, Any]) -> list[str]:
         for calibration in CALIBRATIONS:
             rows = {scoring: outcomes(result, setting, scoring, calibration) for scoring in SCORINGS}
             cells = " | ".join(f"{100 * rows[scoring].mean():.1f}" for scoring in SCORINGS)
-            gain = paired_bootstrap(rows["channel"], rows["direct"])
-            difference = f"{100 * gain.delta:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+            gain = two_way_bootstrap(rows["channel"] - rows["direct"])
+            difference = f"{100 * gain.estimate:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
             size = f"{len(sets) // len(SCORINGS)} x {len(gold)}"
             lines.append(f"| {setting} | {calibration} | {size} | {cells} | {difference} |")
     return [*lines, ""]
@@ -238,7 +268,7 @@ def table(result: Mapping[str, Any]) -> list[str]:
 def main(
     *,
     settings: Annotated[str, typer.Option(help="Settings, parted by semicolons.")] = ";".join(SETTINGS),
-    sets: Annotated[int, typer.Option(min=1, help="Random sets of demonstrations.")] = 4,
+    sets: Annotated[int, typer.Option(min=1, help="Random sets of demonstrations.")] = 6,
     shots: Annotated[int, typer.Option(help="Demonstrations in a set.")] = ScoringStudyConfig.shots,
     queries: Annotated[int, typer.Option(help="Test queries.")] = ScoringStudyConfig.queries,
     seed: Annotated[int, typer.Option(help="Of sets and random words.")] = ScoringStudyConfig.seed,

@@ -19,10 +19,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import torch
 import typer
 
 from benchmarks import SHARED_DATA
-from policies.warmup import WarmedUp, WarmUpMaterial, warm_up
+from policies.warmup import WarmUpMaterial, warm_up
 from policies.warmup_config import WarmUpConfig
 from policies.warmup_episodes import labelled_tasks
 from policies.warmup_evaluation import HeldOutPlan, gains_as_json
@@ -143,36 +144,53 @@ def table(result: Mapping[str, Any]) -> list[str]:
     Returns:
         Lines of Markdown.
     """
-    names = list(dict.fromkeys(name for arm in result["arms"].values() for name in arm["gains"]))
-    lines = [f"| arm | steps | minutes | {' | '.join(names)} |", "|---" * (len(names) + 3) + "|"]
-    for arm, own in result["arms"].items():
+    names = list(dict.fromkeys(name for run in result["runs"].values() for name in run["gains"]))
+    lines = [f"| arm | seed | steps | minutes | {' | '.join(names)} |", "|---" * (len(names) + 4) + "|"]
+    for own in result["runs"].values():
         cells = []
         for name in names:
             gain = own["gains"][name]
             delta, low, high = (100 * gain["difference"][end] for end in ("delta", "low", "high"))
             before, after = (100 * gain[stage]["estimate"] for stage in ("before", "after"))
             cells.append(f"{before:.1f} to {after:.1f}: {delta:+.1f} [{low:+.1f}, {high:+.1f}]")
-        minutes = f"{own['seconds'] / 60:.0f}" if own["seconds"] is not None else "-"
-        lines.append(f"| {arm} | {own['config']['steps']} | {minutes} | {' | '.join(cells)} |")
+        config, minutes = own["config"], f"{own['seconds'] / 60:.0f}"
+        lines.append(f"| {own['arm']} | {config['seed']} | {config['steps']} | {minutes} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
-def keep(out: Path, arm: str, outcome: WarmedUp, *, config: WarmUpConfig, seconds: float | None) -> None:
-    """Adds an arm to the result file.
+def started(folder: Path) -> float:
+    """Starts or goes on with the clock of a run; the part that was stopped counts up to the last file that it wrote.
+
+    Args:
+        folder: Of the run; its clock stands beside it.
+
+    Returns:
+        When the run would have started without stops, seconds since the epoch.
+    """
+    clock, now, before = folder.with_name(f"{folder.name}.clock.json"), time.time(), 0.0
+    if folder.exists() and clock.is_file():
+        last = json.loads(clock.read_text(encoding="utf-8"))
+        newest = max((file.stat().st_mtime for file in folder.rglob("*")), default=0.0)
+        before = last["before"] + max(0.0, newest - last["start"])
+    clock.parent.mkdir(parents=True, exist_ok=True)
+    clock.write_text(json.dumps({"before": before, "start": now}), encoding="utf-8")
+    return now - before
+
+
+def keep(out: Path, name: str, run: Mapping[str, Any]) -> None:
+    """Adds a run to the result file.
 
     Args:
         out: The file.
-        arm: Its name.
-        outcome: What came out.
-        config: Its settings.
-        seconds: Of the whole, evaluation included; None where it was stopped in between.
+        name: Of the run: arm, steps and seed.
+        run: Its arm, settings, gains and seconds.
     """
-    result = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"arms": {}}
-    entry = {"config": asdict(config), "gains": gains_as_json(outcome.gains), "seconds": seconds}
-    result |= {"base": BASE.model, "trained": list(TRAINED), "held_out": list(HELD_OUT), "cores": os.cpu_count()}
-    result["arms"][arm] = entry
+    result = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"runs": {}}
+    result |= {"base": BASE.model, "trained": list(TRAINED), "held_out": list(HELD_OUT)}
+    # Not os.cpu_count: a container may grant fewer cores than the machine has.
+    result["runs"][name] = {**run, "cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_suffix(".part")  # a kill while writing must not cost the arms that are done
+    part = out.with_suffix(".part")  # a kill while writing must not cost the runs that are done
     part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     part.replace(out)
 
@@ -195,12 +213,13 @@ def main(
     for arm in arms.split(";"):
         config = settings(arm, steps=steps, seed=seed)
         folder = work / f"{arm.replace(', ', '-').replace(' ', '-')}-{steps}-{seed}"
-        fresh, start = not folder.exists(), time.monotonic()
+        fresh, start = not folder.exists(), started(folder)
         plan = HeldOutPlan(shots=config.shots, queries=queries, seeds=seeds)
         outcome = warm_up(material(arm), BASE, out=folder, config=config, plan=plan, progress=RichProgress())
-        done = json.loads(out.read_text(encoding="utf-8"))["arms"] if out.is_file() else {}
-        if fresh or done.get(arm, {}).get("config") != asdict(config):
-            keep(out, arm, outcome, config=config, seconds=time.monotonic() - start if fresh else None)
+        done = json.loads(out.read_text(encoding="utf-8"))["runs"] if out.is_file() else {}
+        if fresh or done.get(folder.name, {}).get("config") != asdict(config):
+            found = {"config": asdict(config), "gains": gains_as_json(outcome.gains), "seconds": time.time() - start}
+            keep(out, folder.name, {"arm": arm, **found})
     print("\n".join(table(json.loads(out.read_text(encoding="utf-8")))))
 
 

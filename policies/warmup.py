@@ -21,7 +21,7 @@ from typing import Any
 
 from policies.runs import METRICS_FILE, open_run
 from policies.warmup_config import WarmUpConfig
-from policies.warmup_episodes import TrainingTask, corpus_tasks, labelled_tasks
+from policies.warmup_episodes import TrainingTask, corpus_tasks, documents_apart, labelled_tasks, training_text
 from policies.warmup_evaluation import Gain, HeldOutPlan, few_shot_outcomes, gains, gains_as_json
 from policies.warmup_model import merged, write_model_folder
 from policies.warmup_training import train_model
@@ -33,6 +33,7 @@ from selector.lm.loading import load_language_model, load_model
 from selector.progress import SILENT, Progress
 
 EVALUATION_FILE, MODEL_FOLDER = "evaluation.json", "model"
+DOCUMENTS = "documents of the corpus"
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,11 @@ def warm_up(
     Raises:
         UsageError: When the base runs elsewhere, a task is both trained on and held out, or the folder holds another
             run.
+        TemplateError: When a task has no channel form and that is what is trained.
         ModelLoadError: When the base cannot be loaded.
     """
     _require_local(base)
-    tasks, dropped = labelled_tasks(material.tasks, material.held_out, instructions=config.instructions)
-    if material.documents:
-        tasks += corpus_tasks(
-            material.documents, rows=config.corpus_rows, instructions=config.instructions, seed=config.seed
-        )
+    tasks, left_out = _lessons(material, config)
     whole = replace(base, dtype="float32")  # bfloat16 has too few digits for small steps
     model, tokenizer, fingerprint = load_model(whole)
     card: dict[str, Any] = {
@@ -138,9 +136,11 @@ def warm_up(
         "base_fingerprint": fingerprint,
         "config": asdict(config),
         "plan": asdict(plan),
-        "tasks": [_described(task, dropped.get(task.name, 0)) for task in tasks],
+        "tasks": [_described(task, left_out.get(task.name, 0)) for task in tasks],
         "held_out": [{"name": task.name, "fingerprint": task.fingerprint} for task in material.held_out],
     }
+    if material.documents:
+        card["documents"] = {"given": len(material.documents), "left_out": left_out[DOCUMENTS]}
     open_run(out, card, resume=resume)
     folder = out / MODEL_FOLDER
     exam = _Exam(material.held_out, plan, out / EVALUATION_FILE, config.form, progress)
@@ -163,6 +163,19 @@ def _require_local(base: LanguageModelConfig) -> None:
             expected="a model in this process, whose weights can learn",
             remedy="Name a folder or a hub id with --base.",
         )
+
+
+def _lessons(material: WarmUpMaterial, config: WarmUpConfig) -> tuple[list[TrainingTask], dict[str, int]]:
+    """All training tasks; and of each, and of `DOCUMENTS`, what was left out for the sake of held-out tasks."""
+    tasks, left_out = labelled_tasks(material.tasks, material.held_out, instructions=config.instructions)
+    documents = documents_apart(material.documents, material.held_out)
+    if material.documents:
+        tasks += corpus_tasks(documents, rows=config.corpus_rows, instructions=config.instructions, seed=config.seed)
+    if config.form == "channel":  # a template without this form fails here, not behind the first evaluation
+        asked = [(task.template, task.pool[0]) for task in material.held_out if not task.template.free_text]
+        for template, row in [*((task.template, task.rows[0]) for task in tasks), *asked]:
+            training_text(template, (), row, form=config.form)
+    return tasks, left_out | {DOCUMENTS: len(material.documents) - len(documents)}
 
 
 def _described(task: TrainingTask, dropped: int) -> dict[str, Any]:

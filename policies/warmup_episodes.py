@@ -7,12 +7,12 @@ and answer. With instructions the same is instruction tuning. This module knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from policies.self_supervision import MAKERS, self_supervised_rows
+from policies.self_supervision import FEWEST_WORDS, MAKERS, self_supervised_rows
 from selector.data.pool import normalised_text
 from selector.data.task import Task
 from selector.errors import TooFewExamplesError, UsageError
@@ -86,8 +86,7 @@ def labelled_tasks(
             expected="different tasks, and none both trained on and held out",
             remedy="Drop or rename one.",
         )
-    rows = (row for task in held_out for split in (task.pool, task.reward, task.dev, task.test) for row in split)
-    kept_out = {normalised_text(row.fields) for row in rows}
+    kept_out = {normalised_text(row.fields) for row in _all_rows(held_out)}
     found, dropped = [], {}
     for task in tasks:
         if instructions and not task.template.instruction:
@@ -101,6 +100,35 @@ def labelled_tasks(
         dropped[task.name] = len(task.pool) - len(own)
         found.append(TrainingTask(task.name, own, template))
     return found, dropped
+
+
+def documents_apart(documents: Sequence[str], held_out: Sequence[Task]) -> list[str]:
+    """Leaves out the documents that contain a text of a held-out task, up to case and punctuation.
+
+    Args:
+        documents: Plain texts.
+        held_out: Tasks that will be measured; their texts of fewer than `FEWEST_WORDS` words, which stand in any
+            document, are not looked for.
+
+    Returns:
+        The others, in order.
+    """
+    by_start: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for text in {text for row in _all_rows(held_out) for text in row.fields.values()}:
+        words = tuple(normalised_text({"": text}).split())
+        if len(words) >= FEWEST_WORDS:
+            by_start.setdefault(words[:FEWEST_WORDS], set()).add(words)
+
+    def holds_one(document: str) -> bool:
+        words = tuple(normalised_text({"": document}).split())
+        starts = ((at, by_start.get(words[at : at + FEWEST_WORDS], ())) for at in range(len(words)))
+        return any(words[at : at + len(text)] == text for at, texts in starts for text in texts)
+
+    return [document for document in documents if not holds_one(document)]
+
+
+def _all_rows(tasks: Sequence[Task]) -> Iterator[Example]:
+    return (row for task in tasks for split in (task.pool, task.reward, task.dev, task.test) for row in split)
 
 
 def corpus_tasks(documents: Sequence[str], *, rows: int, instructions: bool, seed: int) -> list[TrainingTask]:

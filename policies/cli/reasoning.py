@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,10 @@ from policies.cli.options import (
     progress_for,
     unless_typed,
 )
-from selector.data.loading import load_examples
+from selector.data.loading import load_examples, rows_of
 from selector.data.paths import score_store_path
+from selector.data.task import task_path
+from selector.data.task_file import read_task_file
 from selector.errors import UsageError
 from selector.lm.base import LanguageModel
 from selector.lm.config import LanguageModelConfig
@@ -35,12 +37,14 @@ from selector.lm.loading import load_language_model
 from selector.prompting.reasoning.auto_cot import AutoCoT
 from selector.prompting.reasoning.chain import ReasoningConfig
 from selector.prompting.reasoning.named import METHODS, ReasoningPlan, answer_all, build_reasoner
-from selector.prompting.reasoning.problems import Problem, load_problems, problems_of
+from selector.prompting.reasoning.problems import Problem, kind_of, load_problems, problems_of
 from selector.prompting.reasoning.self_consistency import SamplingConfig
 from selector.prompting.reasoning.shown import WAYS
 from selector.prompting.reasoning.trace import Trace, summarise
+from selector.prompting.reasoning.trace_file import TraceFile, problems_fingerprint
 from selector.retrieval.config import EncoderConfig
 from selector.retrieval.encoder import SentenceEncoder, TextEncoder
+from selector.types import Example
 from selector.workspace import Workspace
 
 Material = tuple[LanguageModel, list[Problem], list[Problem], str, Callable[[], TextEncoder]]
@@ -70,7 +74,7 @@ def reason(
     data: DataOption = None,
     task: OwnTaskOption = "",
     kind: Annotated[
-        str, typer.Option("--kind", help="Answers are number, yes-no, choice or text; else told from the data.")
+        str, typer.Option("--kind", help="Answers are number, yes-no, choice or text; else told from task or data.")
     ] = "",
     choose: Annotated[
         str, typer.Option("--choose", help=f"How demonstrations are chosen: {', '.join(WAYS)}.")
@@ -81,6 +85,9 @@ def reason(
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="The longest rationale, tokens.")] = 192,
     model: Annotated[str, typer.Option("--model", help="The language model of --data.")] = LanguageModelConfig.model,
     limit: LimitOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="JSONL that takes every trace at once; a stopped run goes on from it.")
+    ] = None,
     seed: SeedOption = 0,
     trace: Annotated[bool, typer.Option("--trace", help="Print every prompt and generation.")] = False,
     no_cache: NoCacheOption = False,
@@ -98,9 +105,10 @@ def reason(
         writing=ReasoningConfig(rationale_tokens=tokens),
         sampling=SamplingConfig(samples=samples, temperature=temperature, seed=seed),
     )
-    progress = progress_for(quiet)
+    progress, run = progress_for(quiet), {"plan": asdict(plan), "lm": lm.fingerprint}
+    kept = TraceFile(out, run | {"demonstrations": problems_fingerprint(solved)}) if out else None
     built = build_reasoner(plan, lm, solved, encoder=encoder, progress=progress)
-    traces = answer_all(built.reasoner, asked[:limit], progress=progress)
+    traces = answer_all(built.reasoner, asked[:limit], kept=kept, progress=progress)
     if not quiet:
         print_usage(lm.usage)
     if as_json:
@@ -123,12 +131,21 @@ def _material(data: Path | None, task: str, queries: Path, *, kind: str, model: 
         asked, _ = load_problems(queries, kind=kind, split="query")
         lm = load_language_model(LanguageModelConfig(model=model), store=score_store_path() if use_store else None)
         return lm, solved, asked, kind, partial(SentenceEncoder.load, EncoderConfig().model)
-    if not kind:
-        raise UsageError("--task is given without --kind", expected="a kind of answer", remedy="Pass --kind number.")
     workspace = Workspace.open(task, use_store=use_store)
-    solved = problems_of(workspace.task.pool, kind)
-    examples = load_examples(queries, inputs=workspace.task.template.input_fields, label=None, split="query")
-    return workspace.engine.lm, solved, problems_of(examples, kind), kind, lambda: workspace.encoder
+    kind = kind or kind_of(workspace.task.template)
+    examples = _examples(task, queries, workspace.task.template.input_fields)
+    solved, asked = problems_of(workspace.task.pool, kind), problems_of(examples, kind)
+    return workspace.engine.lm, solved, asked, kind, lambda: workspace.encoder
+
+
+def _examples(task: str, queries: Path, inputs: Sequence[str]) -> list[Example]:
+    """Questions in the columns of a task file, with label and choices where every row has them."""
+    columns = read_task_file(task_path(task))["fields"]
+    whole = [{name for name, cell in row.items() if cell is not None} for _, row in rows_of(queries)]
+    there = set.intersection(*whole) if whole else set()
+    choices = [name for name in columns.get("choices", ()) if name in there]
+    label = columns["label"] if columns["label"] in there else None
+    return load_examples(queries, inputs=inputs, label=label, split="query", choices=choices)
 
 
 def _show(traces: list[Trace], made: AutoCoT | None, *, whole: bool) -> None:

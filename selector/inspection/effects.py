@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selector.data.pool import Pool
+from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
 from selector.types import Example, Query, Selection
 
@@ -126,9 +127,16 @@ def explain(
         The explanation; it has no effects where no demonstration is shown.
 
     Raises:
+        UsageError: When the template shows rationales and the query has none to be scored behind.
         PromptTooLongError: When the query does not fit even without demonstrations.
         UnknownLabelError: When its gold label has no verbalizer.
     """
+    if engine.template.rationales and query.rationale is None:
+        raise UsageError(
+            f"the template shows {{rationale}} before the answer, and query {query.uid!r} has none",
+            expected="an answer that is scored right behind the query",
+            remedy="Choose a task whose template has no {rationale}, or give the query a rationale.",
+        )
     (fitted,) = engine.fit([query], [selection])
     # One query alone has no batch to calibrate by.
     plain = _with_pool(engine, engine.pool) if engine.calibration == "batch" else engine

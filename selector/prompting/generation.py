@@ -7,9 +7,10 @@ longer pool, so that indices of the pool go on to mean the same and any selector
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from selector.data.pool import Pool, normalised_text
 from selector.errors import UsageError
@@ -77,7 +78,7 @@ class GeneratedDemonstrations:
         generations: All of it, in order.
         usage: What writing cost.
         positions: Uid of the query to the positions of its demonstrations in the longer pool, one label after the
-            other in turn.
+            other in turn; which comes first differs from query to query.
     """
 
     engine: InferenceEngine
@@ -196,27 +197,29 @@ def generate_demonstrations(
     before = engine.lm.usage
     generations: list[Generation] = []
     added: list[Example] = []
+    members = [replace(one, fields=_shown_fields(engine.template, one)) for one in engine.pool]
+    shown = Pool(members, near_duplicates=engine.pool.near_duplicates)
     positions: dict[str, tuple[int, ...]] = {}
     with progress.track("writing demonstrations", len(queries)) as advance:
         for query in queries:
             if query.uid not in positions:
-                own = _generations(engine, query, config)
+                own = _generations(engine, query, config, shown)
                 kept = _in_turn([one.example for one in own if one.example is not None])
                 start = len(engine.pool) + len(added)
                 positions[query.uid] = tuple(range(start, start + len(kept)))
                 generations += own
                 added += kept
             advance(1)
-    pool = Pool([*engine.pool, *added])
+    pool = Pool([*engine.pool, *added], near_duplicates=engine.pool.near_duplicates)
     longer = InferenceEngine(engine.lm, engine.template, pool, scoring=engine.scoring, calibration=engine.calibration)
     return GeneratedDemonstrations(longer, tuple(generations), engine.lm.usage - before, positions)
 
 
-def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig) -> list[Generation]:
+def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig, shown: Pool) -> list[Generation]:
     template, lm = engine.template, engine.lm
     known = {normalised_text(_shown_fields(template, query))}
     made: list[Generation] = []
-    for label in template.labels:
+    for label in _turned(template.labels, query.uid):
         asked = generation_prompt(template, query, label)
         prompt = fitted_prompt(lm, (), asked, reserve=config.max_new_tokens, uid=query.uid)
         kept = 0
@@ -232,9 +235,9 @@ def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig
                 seed=config.seed + attempt * config.per_label,
             )
             for text in texts:
-                uid = f"{PREFIX}-{query.uid}-{label}-{kept}"
+                uid = f"{PREFIX}-{query.uid}-{sum(one.example is not None for one in made)}"
                 fields = {**_shown_fields(template, query), template.input_fields[-1]: _line(text)}
-                refused = _refusal(engine.pool, Example(uid, fields), known, words=config.fewest_words)
+                refused = _refusal(shown, Example(uid, fields), known, words=config.fewest_words)
                 example = None if refused else Example(uid, fields, label)
                 if example is not None:
                     known.add(normalised_text(fields))
@@ -255,6 +258,12 @@ def _refusal(pool: Pool, example: Example, known: set[str], *, words: int) -> st
 def _shown_fields(template: PromptTemplate, query: Query) -> dict[str, str]:
     template.check(query)
     return {name: query.fields[name] for name in template.input_fields}
+
+
+def _turned(labels: Sequence[str], uid: str) -> list[str]:
+    """The labels from one on that the query's uid decides: else some labels are never shown, or always last."""
+    first = int(hashlib.sha256(uid.encode()).hexdigest(), 16) % len(labels)
+    return [*labels[first:], *labels[:first]]
 
 
 def _in_turn(examples: Sequence[Example]) -> list[Example]:

@@ -178,10 +178,10 @@ class PromptTemplate:
         text = self.channel_template or self._derived_channel_template()
         pieces = parse_template(text)
         names = [name for _, name in pieces if name is not None]
-        if names.count(LABEL) != 1 or names[0] != LABEL or len(names) < 2:
+        if names.count(LABEL) != 1 or names[0] != LABEL or len(names) < 2 or RATIONALE in names:
             raise TemplateError(
                 f"channel template {text!r} has the fields {names}",
-                expected="{label} exactly once and before every input field",
+                expected="{label} exactly once and before every input field, and no {rationale}",
                 remedy="Set [prompt] channel_template.",
             )
         at = [name for _, name in pieces].index(LABEL)

@@ -71,6 +71,7 @@ def test_every_cell_is_measured_and_stands_in_the_table(study: PromptStudy) -> N
     assert [f"{cell['task']}:{cell['thing']}" for cell in cells] == list(CELLS)
     assert all(len(right) == 3 for cell in cells for right in cell["right"].values())
     assert all(cell["usage"]["calls"] > 0 for cell in cells)
+    assert all(cell["traces"] for cell in cells if cell["thing"] not in ("instructions", "templates"))
     lines = prompt_lines(cells)
     (direct,) = [line for line in lines if line.startswith("| gsm8k | direct |")]
     assert direct.startswith("| gsm8k | direct | 3 | 33.3 |  | 0 of 3 |")
@@ -95,6 +96,23 @@ def test_a_stopped_study_goes_on(study: PromptStudy, monkeypatch: pytest.MonkeyP
         study.run(CELLS[:1])
     with pytest.raises(UnknownNameError, match="gsm8k:luck"):
         study.run(["gsm8k:luck"])
+
+
+def test_a_stale_cell_is_measured_anew(study: PromptStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a table that mixes cells of two language models, or of data that has changed since."""
+    study.run(["svamp:direct"])
+    asked: list[str] = []
+    whole = study._reasoned
+    monkeypatch.setattr(study, "_reasoned", lambda task, method: asked.append(method) or whole(task, method))
+    study.run(["svamp:direct"])
+    assert not asked
+    file = study.data / "svamp" / "train.jsonl"
+    file.write_text(file.read_text().replace("buys", "sells"))
+    study.run(["svamp:direct"])
+    monkeypatch.setattr(ScriptedLanguageModel, "fingerprint", "scripted-2")
+    study.run(["svamp:direct"])
+    assert asked == ["direct", "direct"]
+    assert read_cells(study.out)[0]["lm"] == "scripted-2"
 
 
 def test_a_cell_without_its_absence_stands_alone(study: PromptStudy) -> None:

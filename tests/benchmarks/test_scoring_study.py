@@ -17,13 +17,14 @@ from benchmarks.scoring_study import (
     calibrated,
     outcomes,
     table,
+    two_way_bootstrap,
     unbalanced,
 )
 from selector.data.task import Task
 from selector.errors import UsageError
 from selector.inference.calibration import batch_calibrated
 from selector.inference.engine import InferenceEngine
-from selector.testing import ToyLanguageModel, planted_examples, planted_pool, planted_template
+from selector.testing import ScriptedLanguageModel, ToyLanguageModel, planted_examples, planted_pool, planted_template
 from selector.types import Selection
 
 SMALL = ScoringStudyConfig(shots=4, queries=6)
@@ -78,6 +79,8 @@ def test_a_stopped_study_goes_on(tmp_path: Path, task: Task) -> None:
     assert "| 2 x 6 |" in lines[2]
     with pytest.raises(UsageError, match="other settings"):
         ScoringStudy(replace(SMALL, shots=2), out=out)
+    with pytest.raises(UsageError, match="language model"):
+        study.run("sst2", task, ScriptedLanguageModel(lambda *_: ""), number=2)
 
 
 def test_outcomes_weigh_labels_alike() -> None:
@@ -86,3 +89,14 @@ def test_outcomes_weigh_labels_alike() -> None:
     cell = {"setting": "sms_spam", "set": 0, "scoring": "direct", "answers": {"none": ["ham"] * 10}}
     own = outcomes({"gold": {"sms_spam": gold}, "cells": [cell]}, "sms_spam", "direct", "none")
     assert own.mean() == pytest.approx(0.5)
+
+
+def test_intervals_hold_for_other_sets() -> None:
+    """Guards intervals that ignored the sets, which covered the truth in half of the repetitions."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(100):
+        values = rng.normal(0, 0.1, (6, 1)) + rng.normal(0, 0.3, (1, 40)) + rng.normal(0, 0.3, (6, 40))
+        found = two_way_bootstrap(values, rounds=400)
+        covered += found.low <= 0 <= found.high
+    assert covered >= 88
+    assert two_way_bootstrap(np.full((3, 4), 0.25)).high == pytest.approx(0.25)

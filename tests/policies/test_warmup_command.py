@@ -111,3 +111,20 @@ def test_mistakes_are_named(tiny_model: Path, tmp_path: Path) -> None:
             config=WarmUpConfig(),
             plan=HeldOutPlan(),
         )
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_template_without_a_channel_form_is_refused_first(tiny_model: Path, tmp_path: Path, held_out: bool) -> None:
+    """Guards against a KeyError behind the first evaluation where a template shows {rationale}."""
+    (tmp_path / "elsewhere").mkdir()
+    task, other = write_task(tmp_path, tiny_model), other_task(tmp_path / "elsewhere", tiny_model)
+    if held_out:
+        other.write_text(other.read_text().replace("\\nSentiment:", " "))
+    else:
+        text = task.read_text().replace("Sentiment:{label}", "Because{rationale}\\nSentiment:{label}")
+        task.write_text(
+            text.replace("[lm]", "answer_tokens = 4\n[lm]").replace("[fields]", '[fields]\nrationale = "text"')
+        )
+    command = ("warm-up", "--tasks", task, "--held-out", other, "--form", "channel", "--out", tmp_path / "run")
+    refused(run(*command), "channel form" if held_out else "rationale")
+    assert not (tmp_path / "run").exists()

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from policies.self_supervision import MAKERS, MASKS, self_supervised_rows, sentences_of
 from policies.warmup_config import WarmUpConfig
-from policies.warmup_episodes import TrainingTask, corpus_tasks, draw_episode, labelled_tasks, training_text
+from policies.warmup_episodes import (
+    TrainingTask,
+    corpus_tasks,
+    documents_apart,
+    draw_episode,
+    labelled_tasks,
+    training_text,
+)
 from selector.data.task import Task
 from selector.errors import TooFewExamplesError, UsageError
 from selector.inference.scoring import channel_requests, direct_requests
@@ -100,6 +107,16 @@ def test_rows_of_held_out_tasks_are_not_learned() -> None:
     assert seen.pool[3].fields not in [row.fields for row in task.rows]
     with pytest.raises(UsageError, match="both trained on and held out"):
         labelled_tasks([seen], [make_task("seen", seed=3)], instructions=False)
+
+
+def test_documents_that_hold_a_held_out_text_are_not_learned() -> None:
+    """Guards the corpus: a measured text inside a document, in other case and punctuation, was learned with it."""
+    rows = ({"text": "The wheel, in TWO -- the miller went away."}, {"text": "Its crew."})
+    held_out = replace(make_task("other"), test=tuple(Example(f"t{at}", row) for at, row in enumerate(rows)))
+    assert documents_apart(DOCUMENTS, [held_out]) == [BOAT]
+    assert documents_apart(DOCUMENTS, []) == DOCUMENTS
+    near = replace(held_out, test=(Example("t", {"text": "The wheel in two, the miller went"}),))
+    assert documents_apart([MILL.replace("went", "wentward")], [near]) == [MILL.replace("went", "wentward")]
 
 
 def test_instructions_stand_before_the_prompt_when_wanted() -> None:

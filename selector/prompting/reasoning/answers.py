@@ -32,6 +32,7 @@ _SAYS_YES: Final = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _IN_BRACKETS = re.compile(r"\(([A-Ja-j])\)")
 _LETTER = re.compile(r"\(([A-Ja-j])\)|(?<![\w'])([A-J])(?![\w'])")
 _LONE_LETTER = re.compile(r"\W*([A-Ja-j])(?:[).:]|\W*$)")
+_A_WORD = re.compile(r"[AI] [a-z]")  # "a train", "I think": no letter where a surer one stands
 _CLAUSE_END = re.compile(r"\n|\.\s|\.$")
 _STATED_CHOICE = re.compile(
     r"\s*\b(?:the\s+)?(?:correct\s+)?(?:answer|option)\b(?:\s+is)?(?:\s+option)?\s*[:=]?\s*\(?[A-J]\)?[\s.]*$",
@@ -128,7 +129,10 @@ def extract_answer(text: str, kind: str, *, cued: bool = False, choices: int = l
     check_kind(kind)
     behind = text if cued else _behind_last_cue(text, kind)
     if behind is not None:
-        value = _first(_CLAUSE_END.split(behind.lstrip(" \t\n:=*"))[0], kind, choices)
+        line = behind.lstrip(" \t\n:=*")
+        # A text may hold initials and abbreviations, whose periods end nothing.
+        clause = line.split("\n")[0] if kind == TEXT else _CLAUSE_END.split(line)[0]
+        value = _first(clause, kind, choices)
         if value is not None:
             return Extracted(value, "cue")
     value = _last(text, kind, choices)
@@ -198,11 +202,13 @@ def _first(clause: str, kind: str, choices: int) -> str | None:
         said = _YES_NO.search(clause)
         return _SAYS_YES[said[1].casefold()] if said else None
     if kind == CHOICE:
-        letters = [(match[1] or match[2]).upper() for match in _LETTER.finditer(clause)]
+        marked = list(_LETTER.finditer(clause))
+        surer = [match for match in marked if not _A_WORD.match(clause, match.start())]
+        letters = [(match[1] or match[2]).upper() for match in (*surer, *marked)]
         lone = _LONE_LETTER.match(clause)
         known = [letter for letter in [*letters, *([lone[1].upper()] if lone else [])] if letter in LETTERS[:choices]]
         return known[0] if known else None
-    return clause.strip(" \"'*") or None
+    return clause.strip(" \"'*").removesuffix(".").strip(" \"'*") or None
 
 
 def _last(text: str, kind: str, choices: int) -> str | None:

@@ -51,6 +51,11 @@ DEFAULT_WRITING: Final = ReasoningConfig()
 class Reasoner(Protocol):
     """Answers problems one by one and shows how."""
 
+    @property
+    def name(self) -> str:
+        """Stands in traces."""
+        ...
+
     def answer(self, problem: Problem) -> Trace:
         """Answers a problem.
 

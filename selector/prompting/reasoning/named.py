@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from selector.errors import TooFewExamplesError, UnknownNameError
+from selector.errors import PromptTooLongError, TooFewExamplesError, UnknownNameError
 from selector.lm.base import LanguageModel
 from selector.progress import SILENT, Progress
 from selector.prompting.reasoning.auto_cot import AutoCoT, AutoCoTConfig, build_auto_cot
@@ -22,7 +22,8 @@ from selector.prompting.reasoning.problems import Problem
 from selector.prompting.reasoning.self_ask import SelfAsk
 from selector.prompting.reasoning.self_consistency import SamplingConfig, SelfConsistency
 from selector.prompting.reasoning.shown import choose_demonstrations, fixed_demonstrations, with_rationale
-from selector.prompting.reasoning.trace import Trace
+from selector.prompting.reasoning.trace import Stage, Trace
+from selector.prompting.reasoning.trace_file import TraceFile
 from selector.prompting.reasoning.wording import STEP_BY_STEP
 from selector.prompting.reasoning.worked import worked_demonstrations
 from selector.retrieval.encoder import TextEncoder
@@ -118,23 +119,40 @@ def build_reasoner(
     return Built(chain if plan.method == "cot" else SelfConsistency(chain, config=plan.sampling))
 
 
-def answer_all(reasoner: Reasoner, problems: Sequence[Problem], *, progress: Progress = SILENT) -> list[Trace]:
+def answer_all(
+    reasoner: Reasoner, problems: Sequence[Problem], *, kept: TraceFile | None = None, progress: Progress = SILENT
+) -> list[Trace]:
     """Answers problems.
 
     Args:
         reasoner: Answers.
         problems: N problems.
+        kept: Takes every trace as soon as it is made; what it holds is not answered again.
         progress: Shows problems.
 
     Returns:
-        N traces.
+        N traces; a question that does not fit into the window stays unanswered, and its trace says so.
     """
     traces = []
     with progress.track("reasoning", len(problems)) as advance:
         for problem in problems:
-            traces.append(reasoner.answer(problem))
+            trace = kept.find(problem) if kept else None
+            if trace is None:
+                trace = _answered(reasoner, problem)
+                if kept:
+                    kept.append(trace)
+            traces.append(trace)
             advance(1)
     return traces
+
+
+def _answered(reasoner: Reasoner, problem: Problem) -> Trace:
+    try:
+        return reasoner.answer(problem)
+    except PromptTooLongError as error:
+        stage = Stage("question", "", "", None, f"the question does not fit ({error})")
+        right = None if problem.answer is None else False
+        return Trace(problem.uid, reasoner.name, problem.question, (stage,), None, problem.answer, right)
 
 
 def _auto_cot(

@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from selector.data.pool import Pool, normalised_text
 from selector.errors import DataFileError, InvalidExampleError, UsageError
 from selector.prompting.embedding_text import input_text
 from selector.prompting.reasoning.answers import (
     CHOICE,
+    KINDS,
     LETTERS,
     NUMBER,
     TEXT,
@@ -23,9 +24,8 @@ from selector.prompting.reasoning.answers import (
     canonical_answer,
     canonical_number,
 )
+from selector.prompting.template import PromptTemplate
 from selector.types import Example
-
-RATIONALE: Final = "rationale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +98,45 @@ def problems_of(examples: Iterable[Example], kind: str) -> list[Problem]:
     """Makes problems of a task's examples.
 
     Args:
-        examples: Their field "rationale" is the reasoning; the other fields are the question.
+        examples: Their fields are the question, with their choices where they have some.
         kind: The kind of answer.
 
     Returns:
         The problems.
 
     Raises:
+        InvalidExampleError: When an example has too many choices.
         UsageError: When a label is no answer of that kind.
     """
     made = []
     for example in examples:
-        shown = Example(example.uid, {name: text for name, text in example.fields.items() if name != RATIONALE})
-        answer = None if example.label is None else canonical_answer(example.label, kind)
-        choices = len(LETTERS) if kind == CHOICE else 0
-        rationale = example.fields.get(RATIONALE, "")
-        made.append(Problem(example.uid, input_text(shown), answer, rationale, choices=choices))
+        answer, choices = example.label, example.choices
+        if kind == CHOICE and answer in choices[: len(LETTERS)]:
+            answer = LETTERS[choices.index(answer)]
+        made.append(
+            Problem(
+                uid=example.uid,
+                question=_with_choices(input_text(example), choices, f"example {example.uid!r}"),
+                answer=None if answer is None else canonical_answer(answer, kind),
+                rationale=example.rationale or "",
+                choices=len(choices) or (len(LETTERS) if kind == CHOICE else 0),
+            )
+        )
     return made
+
+
+def kind_of(template: PromptTemplate) -> str:
+    """Tells the kind of a task's answers.
+
+    Args:
+        template: The task's template.
+
+    Returns:
+        That of its answer rule; text where labels are closed or the rule is of no kind.
+    """
+    if template.multiple_choice:
+        return CHOICE
+    return template.answer_rule if template.answer_rule in KINDS else TEXT
 
 
 def load_problems(path: Path, *, kind: str = "", split: str = "problem") -> tuple[list[Problem], str]:
@@ -190,21 +212,18 @@ def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _problem(row: Mapping[str, Any], uid: str, kind: str, where: str) -> Problem:
-    choices, parts, rationale = row.get("choices") or [], row.get("parts") or [], row.get(RATIONALE) or ""
-    fits = isinstance(choices, list) and len(choices) <= len(LETTERS) and isinstance(parts, list)
+    choices, parts, rationale = row.get("choices") or [], row.get("parts") or [], row.get("rationale") or ""
+    fits = isinstance(choices, list) and isinstance(parts, list)
     fits = fits and all(isinstance(part, list) and [type(text) for text in part] == [str, str] for part in parts)
     if not fits or not isinstance(rationale, str):
         raise InvalidExampleError(
             f"{where} has the choices {choices!r}, parts {parts!r} and rationale {rationale!r}",
-            expected=f"a list of at most {len(LETTERS)} texts, a list of pairs of texts, and a text",
+            expected="a list of texts, a list of pairs of texts, and a text",
             remedy="Correct the row.",
         )
-    question, answer = str(row["question"]).strip(), row.get("answer")
-    if choices:
-        listed = " ".join(f"({letter}) {text}" for letter, text in zip(LETTERS, choices, strict=False))
-        question += f"\nAnswer choices: {listed}"
-        if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
-            answer = LETTERS[answer]
+    question, answer = _with_choices(str(row["question"]).strip(), choices, where), row.get("answer")
+    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
+        answer = LETTERS[answer]
     return Problem(
         uid=str(row.get("uid") or uid),
         question=question,
@@ -213,3 +232,12 @@ def _problem(row: Mapping[str, Any], uid: str, kind: str, where: str) -> Problem
         parts=tuple((first, second) for first, second in parts),
         choices=len(choices) or (len(LETTERS) if kind == CHOICE else 0),
     )
+
+
+def _with_choices(question: str, choices: Sequence[object], where: str) -> str:
+    if len(choices) > len(LETTERS):
+        raise InvalidExampleError(
+            f"{where} has {len(choices)} choices", expected=f"at most {len(LETTERS)}", remedy="Correct the row."
+        )
+    listed = " ".join(f"({letter}) {text}" for letter, text in zip(LETTERS, choices, strict=False))
+    return f"{question}\nAnswer choices: {listed}" if choices else question

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from selector.errors import UsageError
+from selector.inference.free_text import folded_text
 from selector.prompting.reasoning.chain import ChainOfThought, forced_answer
 from selector.prompting.reasoning.problems import Problem
 from selector.prompting.reasoning.trace import Trace, make_trace
@@ -47,7 +48,8 @@ class Vote:
 
     Attributes:
         answer: The answer with the most votes; None where nobody voted.
-        counts: Answer to votes, in the order of the first vote for each.
+        counts: Answer to votes, in the order of the first vote for each; of several spellings, up to case and white
+            space, the most frequent one.
         tied: Whether another answer has as many votes.
     """
 
@@ -65,12 +67,17 @@ def majority_vote(answers: Sequence[str | None]) -> Vote:
     Returns:
         The outcome; among equals the answer that came first wins.
     """
-    counts = Counter(answer for answer in answers if answer is not None)
-    if not counts:
+    spellings: dict[str, Counter[str]] = {}
+    for answer in answers:
+        if answer is not None:
+            spellings.setdefault(folded_text(answer), Counter())[answer] += 1
+    if not spellings:
         return Vote(None, {}, tied=False)
+    # A Counter keeps the order of arrival.
+    counts = {own.most_common(1)[0][0]: own.total() for own in spellings.values()}
     most = max(counts.values())
-    leading = [answer for answer, votes in counts.items() if votes == most]  # a Counter keeps the order of arrival
-    return Vote(leading[0], dict(counts), tied=len(leading) > 1)
+    leading = [answer for answer, votes in counts.items() if votes == most]
+    return Vote(leading[0], counts, tied=len(leading) > 1)
 
 
 class SelfConsistency:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from selector.data.pool import Pool
+from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
 from selector.inspection.effects import explain, moved, without
 from selector.prompting.template import PromptTemplate
@@ -55,6 +56,16 @@ def test_the_demonstration_that_is_copied_from_matters_most() -> None:
     assert int(np.argmax(influences)) == 1
     assert influences[1] > 0 > influences[2]
     assert found.effects[1].flip > 0
+
+
+def test_a_template_with_rationales_is_refused_before_anything_is_asked() -> None:
+    """Guards the presets that reason: the answer was written, and then could not be scored."""
+    template = PromptTemplate("Q: {text}\nA:{rationale}\nSo{label}", answer_tokens=4)
+    pool = Pool([replace(one, rationale="It is so.") for one in planted_examples(4)])
+    lm = ToyLanguageModel()
+    with pytest.raises(UsageError, match="rationale"):
+        explain(InferenceEngine(lm, template, pool), planted_examples(1, seed=9, prefix="q")[0], Selection.of(0))
+    assert lm.usage.calls == 0
 
 
 def test_the_prediction_is_explained_where_no_label_is_known(engine: InferenceEngine) -> None:

@@ -52,7 +52,7 @@ def test_demonstrations_are_written_for_each_label(pool: Pool, queries: list[Que
     assert len(longer) == len(pool) + 4 * len(queries)
     for query in queries:
         own = [longer[place] for place in generated.positions[query.uid]]
-        assert [one.label for one in own] == ["fresh", "rotten", "fresh", "rotten"]
+        assert [one.label for one in own] in (["fresh", "rotten"] * 2, ["rotten", "fresh"] * 2)
         assert all(one.uid.startswith(f"generated-{query.uid}-") for one in own)
         assert not any("another line" in one.fields["text"] for one in own)
     assert generated.usage.calls == 4 * len(queries)
@@ -67,6 +67,32 @@ def test_what_is_written_for_a_query_does_not_depend_on_the_others(pool: Pool, q
     assert [among.engine.pool[place] for place in among.positions[uid]] == [
         alone.engine.pool[place] for place in alone.positions[uid]
     ]
+
+
+def test_no_label_is_shown_or_ends_more_often(pool: Pool) -> None:
+    """Guards against label bias: half of the labels stood in no prompt, and one and the same stood last."""
+    queries = [Example(f"q-{number}", {"text": f"a quiet film number {number}"}) for number in range(60)]
+    generated = generate_demonstrations(engine_of(pool, inventive), queries)
+    for k, at in ((1, 0), (2, -1)):
+        chosen = GeneratedSelector(generated).select(queries, k)
+        labels = [generated.engine.pool[one.indices[at]].label for one in chosen]
+        assert 15 <= labels.count("fresh") <= 45
+
+
+def test_uids_never_collide(pool: Pool) -> None:
+    """Guards labels and uids with hyphens, which made the same uid of two demonstrations."""
+    template = replace(planted_template(), verbalizers={"fresh": " fresh", "rotten": " rotten", "0-fresh": " mild"})
+    engine = InferenceEngine(ScriptedLanguageModel(inventive), template, pool)
+    queries = [Example(uid, {"text": f"a quiet film {uid}"}) for uid in ("q", "q-0", "q-0-0")]
+    generated = generate_demonstrations(engine, queries)
+    assert len(generated.engine.pool) == len(pool) + 9
+
+
+def test_a_copy_of_a_member_with_other_fields_is_refused(pool: Pool, queries: list[Query]) -> None:
+    """Guards against a copy that was taken for new because the pool's rows have fields that the template lacks."""
+    wider = Pool([replace(one, fields={**one.fields, "url": one.uid}) for one in pool])
+    engine = engine_of(wider, lambda prompt, seed: " " + pool[2].fields["text"])
+    assert set(generate_demonstrations(engine, queries[:1]).refused) == {"repeats a member of the pool"}
 
 
 @pytest.mark.parametrize(

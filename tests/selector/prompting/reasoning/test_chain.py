@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,26 @@ def test_demonstrations_are_dropped_whole_where_the_window_is_short(problems: li
     assert lm.count_tokens([prompt])[0] + 10 < 70
     with pytest.raises(PromptTooLongError, match="query-0"):
         ChainOfThought(lm, fixed_demonstrations(()), kind=NUMBER).answer(asked)
+
+
+def test_one_question_that_is_too_long_costs_no_other(problems: list[Problem], asked: Problem) -> None:
+    """Guards the traces of all other questions, which were lost with one that did not fit."""
+    lm = ScriptedLanguageModel(lambda *_: " The answer is 30.", context_length=120)
+    plan = ReasoningPlan("cot", NUMBER, shots=1, writing=ReasoningConfig(rationale_tokens=20))
+    reasoner = build_reasoner(plan, lm, problems, encoder=ToyEncoder).reasoner
+    long = replace(asked, uid="long", question="Why? " * 200)
+    before, lost, behind = answer_all(reasoner, [asked, long, asked])
+    assert before == behind
+    assert before.right
+    assert (lost.uid, lost.method, lost.answer, lost.right, lost.malformed) == ("long", "cot", None, False, 1)
+    assert "does not fit" in lost.text()
+
+
+def test_spellings_of_one_text_vote_together() -> None:
+    """Guards texts: "paris" and "Paris" split the vote and lost to an answer with fewer votes."""
+    vote = majority_vote(["Rome", "paris", "Paris", "Rome", "Paris"])
+    assert (vote.answer, vote.tied) == ("Paris", False)
+    assert vote.counts == {"Rome": 2, "Paris": 3}
 
 
 @given(st.lists(st.sampled_from(["1", "2", "3", None]), max_size=9))

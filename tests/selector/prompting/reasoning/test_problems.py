@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,20 @@ def test_parts_and_unanswered_questions_are_read(tmp_path: Path) -> None:
 
 def test_the_rationale_of_an_example_is_no_part_of_its_question() -> None:
     """Guards against a rationale that leaks into the question and gives the answer away."""
-    example = Example("a", {"question": "How many?", "rationale": "1 + 1 = 2."}, "2")
+    example = Example("a", {"question": "How many?"}, "2", rationale="1 + 1 = 2.")
     (problem,) = problems_of([example], NUMBER)
     assert (problem.question, problem.rationale, problem.answer) == ("How many?", "1 + 1 = 2.", "2")
     assert problem.example().fields == {"question": "How many?"}
+
+
+def test_the_choices_of_an_example_are_lettered() -> None:
+    """Guards tasks with choices, whose labels are texts: none of them was a letter."""
+    example = Example("a", {"question": "How many?"}, "12", choices=("7", "12"))
+    (problem,) = problems_of([example], CHOICE)
+    assert (problem.question, problem.answer) == ("How many?\nAnswer choices: (A) 7 (B) 12", "B")
+    assert problem.choices == 2
+    with pytest.raises(InvalidExampleError, match="11 choices"):
+        problems_of([replace(example, choices=tuple(map(str, range(11))))], CHOICE)
 
 
 @pytest.mark.parametrize("way", WAYS)
