@@ -246,8 +246,7 @@ def test_demonstrations_are_generated_mixed_and_written(tmp_path: Path) -> None:
     assert written[0]["example"]["fields"]["text"].startswith("a tale told")
     alone = run(*common, "--method", "none")
     assert alone.exit_code == 0, alone.output
-<<<<<<< HEAD
-    assert "generated-query-0-fresh-0" in alone.stdout
+    assert "generated-query-0-0" in alone.stdout
 
 
 def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path, scripted: ScriptedLanguageModel) -> None:
@@ -262,6 +261,3 @@ def test_instructions_of_another_encoding_are_named(tmp_path: Path) -> None:
     """Guards against a traceback for a file that was saved as Latin-1."""
     (tmp_path / "own.txt").write_bytes("Où est le film ?".encode("latin-1"))
     one_line(run("instruct", "--task", write_task(tmp_path), "--instructions", tmp_path / "own.txt"), 2, "UTF-8")
-=======
-    assert "generated-query-0-0" in alone.stdout
->>>>>>> f06a73ec3199ee8ef9f29df0f3230c5ec9d887b3
