@@ -262,6 +262,18 @@ def short_name(name: str) -> str:
     return (DPP_OVER if folder != name else "") + Path(folder).name
 
 
+def has_orderer(spec: str) -> bool:
+    """Tells whether a spec names its orderer.
+
+    Args:
+        spec: As it was asked for.
+
+    Returns:
+        Whether it is NAME+ORDERER.
+    """
+    return bool(_parts(spec, "")[1])
+
+
 def _parts(spec: str, otherwise: str) -> tuple[str, str, str]:
     """Name, "+" or nothing, orderer. Without a "+" it is a method, even where an orderer has its name."""
     name, plus, orderer = spec.rpartition("+")

@@ -26,7 +26,7 @@ from policies.cli.options import (
     print_usage,
     progress_for,
 )
-from selector.errors import UsageError
+from selector.errors import UnknownNameError, UsageError
 from selector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 METHODS, LM_FREE = ("random", "bm25", "nearest"), ("label-vote", "logreg")
 UNLIMITED = 10_000  # characters of a line
+OrderersOption = Annotated[
+    str, typer.Option(help="Orders what every method chose; of several, as in given,reverse, each is tried.")
+]
 MethodsOption = Annotated[
     str | None,
     typer.Option(
@@ -83,7 +86,7 @@ def compare(
     shots: ShotNumbersOption = "4",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds for methods with random choices.")] = 3,
     limit: LimitOption = None,
-    orderer: Annotated[str, typer.Option(help="Orders what every method chose.")] = "given",
+    orderer: OrderersOption = "given",
     baseline: Annotated[str, typer.Option(help="The method that the others are compared with.")] = "nearest",
     budget: BudgetOption = "",
     metrics: Annotated[
@@ -108,10 +111,10 @@ def compare(
     progress = progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     plan = ComparisonPlan(
-        methods=_methods(methods, workspace.task),
+        methods=_crossed(_methods(methods, workspace.task), _names(orderer)),
         shots=_numbers(shots),
         seeds=tuple(range(seeds)),
-        orderer=orderer,
+        orderer=orderer if "," not in orderer else "given",
         baseline=baseline,
         limit=limit,
         budget=_budget(budget),
@@ -141,6 +144,23 @@ def _said(context: typer.Context) -> str:
 def _methods(given: str | None, task: Task) -> tuple[str, ...]:
     """The methods that were named, else the usual ones; references need labels that all queries share."""
     return _names(given) if given is not None else (*METHODS, *(LM_FREE if task.template.labels else ()))
+
+
+def _crossed(methods: tuple[str, ...], orderers: tuple[str, ...]) -> tuple[str, ...]:
+    """Every method with every orderer, where there are several; references, and NAME+ORDERER, stay as they are."""
+    from policies.compared import has_orderer
+    from selector.evaluation.references import REFERENCES
+    from selector.ordering.named import ORDERERS
+
+    if len(orderers) < 2:
+        return methods
+    if unknown := [name for name in orderers if name not in ORDERERS]:
+        raise UnknownNameError("orderer", unknown[0], known=ORDERERS)
+    crossed = []
+    for method in methods:
+        alone = method in REFERENCES or has_orderer(method)
+        crossed += [method] if alone else [method if own == "given" else f"{method}+{own}" for own in orderers]
+    return tuple(crossed)
 
 
 def _show(outcome: ComparisonOutcome, metrics: tuple[str, ...]) -> None:

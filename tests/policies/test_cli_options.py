@@ -36,3 +36,24 @@ def test_the_cluster_shows_its_progress_unless_quiet(command: tuple[str, ...], m
     loud, quiet = (options["progress"] for options in given)
     assert isinstance(loud, RichProgress)
     assert quiet is SILENT
+
+
+def test_several_orderers_are_tried_with_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the crossing: references once, what names its own orderer as it is, and a misspelt one before any work."""
+    plans: list[Any] = []
+
+    def refuse(workspace: object, out: object, *, plan: Any, **_: object) -> None:
+        plans.append(plan)
+        raise UsageError("enough", expected="nothing", remedy="None.")
+
+    monkeypatch.setattr("policies.comparison.compare_methods", refuse)
+    common = ("compare", "--task", "rotten-tomatoes", "--out", "out", "--methods", "random,nearest+mdl,majority")
+    CliRunner().invoke(app, [*common, "--orderer", "given,reverse"])
+    CliRunner().invoke(app, [*common, "--orderer", "reverse"])
+    assert [(plan.methods, plan.orderer) for plan in plans] == [
+        (("random", "random+reverse", "nearest+mdl", "majority"), "given"),
+        (("random", "nearest+mdl", "majority"), "reverse"),
+    ]
+    refused = CliRunner().invoke(app, [*common, "--orderer", "given,revers"])
+    assert (refused.exit_code, len(plans)) == (2, 2)
+    assert "unknown orderer 'revers'" in refused.stderr
