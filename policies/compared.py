@@ -126,7 +126,7 @@ class Surroundings:
             Whether it tries a sample of the orders, or lets the language model write probes.
         """
         writes = orderer in ENTROPY_ORDERERS and not self.probes
-        return orderer in LM_ORDERERS and (writes or factorial(shots) > self.permutations)
+        return orderer in LM_ORDERERS and shots > 1 and (writes or factorial(shots) > self.permutations)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def prepare(spec: str, around: Surroundings, *, seed: int) -> Prepared:
         return Method(
             short_name(name) + (plus + orderer if plus else ""),
             build,
-            seeded=seeded or around.draws_orders(orderer, shots),
+            seeded=seeded or (name not in SHOTLESS_METHODS and around.draws_orders(orderer, shots)),
             orderer=orderer,
             upper_bound=name in UPPER_BOUNDS,
             depends_on_shots=name not in SHOTLESS_METHODS,

@@ -108,13 +108,13 @@ def compare(
     """Compare methods on the same test queries, with paired intervals, costs and a report."""
     from policies.comparison import ComparisonPlan, compare_methods
 
-    progress = progress_for(quiet)
+    progress, orderers = progress_for(quiet), _names(orderer)
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     plan = ComparisonPlan(
-        methods=_crossed(_methods(methods, workspace.task), _names(orderer)),
+        methods=_crossed(_methods(methods, workspace.task), orderers),
         shots=_numbers(shots),
         seeds=tuple(range(seeds)),
-        orderer=orderer if "," not in orderer else "given",
+        orderer=orderers[0] if len(orderers) == 1 else "given",
         baseline=baseline,
         limit=limit,
         budget=_budget(budget),

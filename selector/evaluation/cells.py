@@ -23,7 +23,7 @@ from selector.evaluation.runs import QueryOutcome, Row
 from selector.lm.base import Usage
 from selector.types import Example
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 NOT_CONTENT: Final = ("tensorboard",)  # in the folder of a retriever, and without effect on what it chooses
 
 

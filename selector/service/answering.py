@@ -72,7 +72,7 @@ class Answerer:
         self._workspace = workspace
         self._force = force
         self._seed = seed
-        self._quick = QuickQueries() if quick_queries else None
+        self._quick = QuickQueries(wanted=quick_queries)
         self._lm = LazyLanguageModel((lambda: workspace.engine.lm) if with_lm else None)
         self._served: ServedMethod = served_method(served)
         if self._served.name in (*LM_METHODS, *DEV_METHODS) and not with_lm:
@@ -87,7 +87,7 @@ class Answerer:
         self.pool = workspace.task.pool
         self.fields = tuple(self.pool[0].fields)
         # Loaded over the task's own pool, which alone is held to an artifact's fingerprint.
-        self._selectors[self._served.name] = self._hastened(self._built(self._served.name))
+        self._selectors[self._served.name] = self._quick.given_to(self._built(self._served.name))
         if journal is not None and journal.edits:
             self._change(edited(self.pool, journal.edits))
 
@@ -167,7 +167,7 @@ class Answerer:
         if method not in self._selectors:
             former = self._former.pop(method, None)
             made = None if former is None else updated_selector(former, self.pool, self._needed_engine)
-            self._selectors[method] = self._hastened(made or self._built(method))
+            self._selectors[method] = self._quick.given_to(made or self._built(method))
         return self._selectors[method]
 
     def choose(self, recipe: Recipe, queries: Sequence[Query]) -> list[Selection]:
@@ -343,19 +343,18 @@ class Answerer:
             force = self._force or self.pool is not self.task.pool
             return self._served.load(self.pool, engine=self._needed_engine, force=force)
         engine = self._engine(asked=method not in (*FREE_METHODS, *TOKEN_METHODS))
-        return build_selector(
-            method, engine=engine, encoder=self._workspace.encoder, dev=self.task.dev, seed=self._seed
-        )
+        return build_selector(method, engine=engine, encoder=self._workspace.encoder, dev=self._dev(), seed=self._seed)
 
-    def _hastened(self, selector: Selector) -> Selector:
-        return selector if self._quick is None else self._quick.given_to(selector)
+    def _dev(self) -> list[Example]:
+        """The dev queries that may judge: an edit may have brought the text of one into the pool."""
+        return [example for example in self.task.dev if not self.pool.duplicates_of(example)]
 
     def _ordered(self, orderer: str, queries: Sequence[Query], selections: Sequence[Selection]) -> list[Selection]:
         self.check_orderer(orderer)
         if orderer not in self._orderers:  # some search for the order of a set with hundreds of scores, and remember it
             engine = self._engine(asked=orderer not in FREE_ORDERERS)
             self._orderers[orderer] = build_orderer(
-                orderer, engine=engine, encoder=self._workspace.encoder, dev=self.task.dev, seed=self._seed
+                orderer, engine=engine, encoder=self._workspace.encoder, dev=self._dev(), seed=self._seed
             )
         return self._orderers[orderer].order(queries, selections)
 
@@ -386,8 +385,7 @@ class Answerer:
             return
         self._orderers.clear()
         own = [getattr(selector, "encoder", None) for selector in self._selectors.values()]
-        quick = () if self._quick is None else self._quick.encoders.values()
-        forget_queries((self._workspace.encoder, *own, *quick), self.pool)
+        forget_queries((self._workspace.encoder, *own, *self._quick.encoders.values()), self.pool)
 
     def _free_uid(self) -> str:
         known = {example.uid for example in self.pool}

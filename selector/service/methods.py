@@ -55,11 +55,15 @@ class ServedMethod:
 class QuickQueries:
     """Lets selectors embed queries in bfloat16, the pool as ever; of encoders that embed alike one copy is made.
 
+    Args:
+        wanted: Whether they shall.
+
     Attributes:
         encoders: The copies, by the fingerprint of what they are copies of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, wanted: bool = True) -> None:
+        self._wanted = wanted
         self.encoders: dict[str, SentenceEncoder] = {}
 
     def given_to(self, selector: Selector) -> Selector:
@@ -72,7 +76,7 @@ class QuickQueries:
             The selector.
         """
         nearest = selector.nearest if isinstance(selector, LearnedSelector) else selector
-        if not isinstance(nearest, NearestSelector):
+        if not self._wanted or not isinstance(nearest, NearestSelector):
             return selector
         own = nearest.query_encoder
         if isinstance(own, SentenceEncoder) and not own.fingerprint.endswith(BFLOAT16):

@@ -84,16 +84,16 @@ class ServiceServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ends when the service is stopping and nobody waits any more; see `uvicorn.Server.on_tick`."""
         ended, state = await super().on_tick(counter), self._service.state
-        if not state.stopping:
-            return ended
+        if not state.stopping or not state.running:
+            return ended or state.stopping
         late = time.monotonic() - self._stopped_at > self._service.limits.stop_seconds
         if late and threading.current_thread() is threading.main_thread():  # else the process is somebody else's
             self._end_process()
-        return ended or late or not state.running
+        return ended or late
 
     def _end_process(self) -> NoReturn:
         """Python itself would wait for the thread that is with the models; edits are on the disk already."""
-        with suppress(OSError, RuntimeError):  # a signal may have come in the middle of a write
+        with suppress(Exception):  # a signal may have come in the middle of a write, or to a closed stream
             sys.stderr.write(f"stopped at once; requests without a reply: {self._service.state.running}\n")
             sys.stderr.flush()
         os._exit(CUT_SHORT)

@@ -49,7 +49,7 @@ def test_several_orderers_are_tried_with_every_method(monkeypatch: pytest.Monkey
     monkeypatch.setattr("policies.comparison.compare_methods", refuse)
     common = ("compare", "--task", "rotten-tomatoes", "--out", "out", "--methods", "random,nearest+mdl,majority")
     CliRunner().invoke(app, [*common, "--orderer", "given,reverse"])
-    CliRunner().invoke(app, [*common, "--orderer", "reverse"])
+    CliRunner().invoke(app, [*common, "--orderer", " reverse,"])
     assert [(plan.methods, plan.orderer) for plan in plans] == [
         (("random", "random+reverse", "nearest+mdl", "majority"), "given"),
         (("random", "nearest+mdl", "majority"), "reverse"),

@@ -32,8 +32,10 @@ _SAYS_YES: Final = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _IN_BRACKETS = re.compile(r"\(([A-Ja-j])\)")
 _LETTER = re.compile(r"\(([A-Ja-j])\)|(?<![\w'])([A-J])(?![\w'])")
 _LONE_LETTER = re.compile(r"\W*([A-Ja-j])(?:[).:]|\W*$)")
-_A_WORD = re.compile(r"[AI] [a-z]")  # "a train", "I think": no letter where a surer one stands
+# "A train", "I think": no letter where a surer one stands; "A because" and the like are one.
+_A_WORD = re.compile(r"[AI] (?!(?:and|as|because|but|for|is|not|or|since)\b)[a-z]")
 _CLAUSE_END = re.compile(r"\n|\.\s|\.$")
+_TEXT_END = re.compile(r"\n|(?<=\w{4})\.\s")  # periods behind initials and abbreviations end nothing
 _STATED_CHOICE = re.compile(
     r"\s*\b(?:the\s+)?(?:correct\s+)?(?:answer|option)\b(?:\s+is)?(?:\s+option)?\s*[:=]?\s*\(?[A-J]\)?[\s.]*$",
     re.IGNORECASE,
@@ -130,8 +132,7 @@ def extract_answer(text: str, kind: str, *, cued: bool = False, choices: int = l
     behind = text if cued else _behind_last_cue(text, kind)
     if behind is not None:
         line = behind.lstrip(" \t\n:=*")
-        # A text may hold initials and abbreviations, whose periods end nothing.
-        clause = line.split("\n")[0] if kind == TEXT else _CLAUSE_END.split(line)[0]
+        clause = (_TEXT_END if kind == TEXT else _CLAUSE_END).split(line)[0]
         value = _first(clause, kind, choices)
         if value is not None:
             return Extracted(value, "cue")

@@ -45,10 +45,11 @@ class TraceFile:
         self._path = path
         self._traces: dict[tuple[str, str, str | None], Trace] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_file() or not path.stat().st_size:
-            path.write_text(json.dumps({"run": run}) + "\n", encoding="utf-8")
+        header, content = json.dumps({"run": run}) + "\n", path.read_bytes() if path.is_file() else b""
+        if header.encode().startswith(content):  # nothing yet, or no more than a kill has left of the first line
+            path.write_text(header, encoding="utf-8")
             return
-        whole, newline, _ = path.read_bytes().rpartition(b"\n")
+        whole, newline, _ = content.rpartition(b"\n")
         there = self._read(whole)
         if there != json.loads(json.dumps(run)):
             raise UsageError(

@@ -324,5 +324,5 @@ def test_what_json_can_hold_and_no_task_can_is_named(tmp_path: Path, name: str, 
     write(tmp_path, reviews(), "test.jsonl")
     with (tmp_path / name).open("a", encoding="utf-8") as file:
         file.write(f'\n{{"text": {text}, "label": "fresh"}}')
-    with pytest.raises(DataFileError, match=f"{name}.*{fragment}|{fragment}"):
+    with pytest.raises(DataFileError, match=f"{name}.*{fragment}"):
         propose_task(train, tmp_path / "TASK.toml")

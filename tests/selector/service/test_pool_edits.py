@@ -324,3 +324,14 @@ def test_edits_keep_what_counts_as_a_duplicate() -> None:
         assert changed.near_duplicates == 0.9
     assert edited(pool, []) is pool
     assert json.dumps([own.uid for own in edited(pool, [new, "new"])]) == json.dumps([own.uid for own in pool])
+
+
+def test_a_search_goes_on_when_a_dev_text_joins_the_pool(make_service, ask) -> None:
+    """Guards against an edit that is taken and then makes every request of a searching method fail."""
+    service = make_service("best-of-k")
+    copied = service.answerer.task.dev[0]
+    row = example(copied.fields["text"], str(copied.label), uid="mine")
+    assert ask.one(service, "POST", "/pool/examples", row).status_code == 201
+    assert ask.one(service, "POST", "/select", ask.selection(shots=2)).status_code == 200
+    body = ask.selection(demonstrations=[["mine", service.answerer.pool[0].uid]], orderer="best-on-dev")
+    assert ask.one(service, "POST", "/order", body).status_code == 200
