@@ -94,7 +94,8 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
 def choose(page: Any, text: str = "the plot is warm and clumsy") -> None:
     page.get_by_label("text").first.fill(text)
     page.get_by_role("button", name="Choose").click()
-    page.locator("article").first.wait_for()
+    # What was shown before stays until it is replaced; the click itself has set the status to "Choosing".
+    page.get_by_role("status").get_by_text("Chosen by").wait_for()
 
 
 def shown(page: Any, side: int) -> list[str]:
