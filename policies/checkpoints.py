@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -105,6 +106,19 @@ def extra_of(place: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise _damaged(place, error) from error
     return extra
+
+
+def patience_ended(patience: int | None, extra: Mapping[str, Any]) -> bool:
+    """Tells whether a run has waited for a better evaluation for as long as it was to.
+
+    Args:
+        patience: Evaluations without a better one; None waits for ever.
+        extra: What a checkpoint keeps; "since_best" counts the evaluations since the best one.
+
+    Returns:
+        Whether it has.
+    """
+    return patience is not None and bool(extra["since_best"] >= patience)
 
 
 def restore_checkpoint(place: Path, model: MaskablePPO) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from stable_baselines3.common.logger import Logger, configure
 
 from envs.corpus import CorpusProblem
 from envs.dynamics import Episode
-from policies.checkpoints import extra_of, latest_checkpoint, steps_of
+from policies.checkpoints import extra_of, latest_checkpoint, patience_ended, steps_of
 from policies.corpus_config import STEPS_AN_EPISODE, CorpusTrainingConfig
 from policies.episodes import (
     Chooser,
@@ -91,7 +91,9 @@ def train_corpus_policy(
     }
     resumed = open_run(out, content, resume=resume)
     place = latest_checkpoint(out / "checkpoints") if resumed else None
-    if place is not None and (steps_of(place) >= config.total_steps or _patience_ended(extra_of(place), config)):
+    if place is not None and (
+        steps_of(place) >= config.total_steps or patience_ended(config.patience, extra_of(place))
+    ):
         return out
     recall_uncertainty(out / UNCERTAINTY_FILE, problem)
     episodes = collect_episodes(
@@ -152,10 +154,6 @@ def _learner(problem: CorpusProblem, config: CorpusTrainingConfig, sizes: Corpus
     )
 
 
-def _patience_ended(extra: Mapping[str, Any], config: CorpusTrainingConfig) -> bool:
-    return config.patience is not None and extra["since_best"] >= config.patience
-
-
 class _Training:
     """Steps, evaluates, keeps the best weights and the newest state, and plays further episodes when they are due."""
 
@@ -190,7 +188,7 @@ class _Training:
             self._restore(place)
             advance(self._learner.steps)
         config, logger = self._config, configure(str(self._out / "tensorboard"), ["tensorboard"])
-        while self._learner.steps < config.total_steps and not _patience_ended(self._kept, config):
+        while self._learner.steps < config.total_steps and not patience_ended(config.patience, self._kept):
             self._play_what_is_due()
             self._losses.append(self._learner.step(self._replay.batch(self._rng, config.batch_size)))
             if self._learner.steps % config.evaluate_every == 0 or self._learner.steps == config.total_steps:

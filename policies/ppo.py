@@ -22,7 +22,14 @@ from stable_baselines3.common.logger import configure
 from envs.dynamics import DecisionProblem, Episode
 from envs.rewards import JudgingScorer
 from envs.vector import VectorDemoSelection, stacked
-from policies.checkpoints import extra_of, latest_checkpoint, restore_checkpoint, save_checkpoint, steps_of
+from policies.checkpoints import (
+    extra_of,
+    latest_checkpoint,
+    patience_ended,
+    restore_checkpoint,
+    save_checkpoint,
+    steps_of,
+)
 from policies.cloning import (
     BEST_ON_DEV,
     FREE_STARTS,
@@ -194,8 +201,7 @@ def _learner(problem: DecisionProblem, config: PolicyTrainingConfig, network: Po
 
 def _finished(place: Path, config: PolicyTrainingConfig) -> bool:
     """Whether nothing is left to do behind a checkpoint: all steps taken, or patience at its end."""
-    at_end = config.patience is not None and extra_of(place)["since_best"] >= config.patience
-    return at_end or steps_of(place) >= config.total_steps
+    return steps_of(place) >= config.total_steps or patience_ended(config.patience, extra_of(place))
 
 
 def _warm_start(
@@ -277,7 +283,7 @@ class _Keeper(BaseCallback):
 
     @property
     def _patience_ended(self) -> bool:
-        return self._config.patience is not None and self._since_best >= self._config.patience
+        return patience_ended(self._config.patience, {"since_best": self._since_best})
 
     def _on_training_end(self) -> None:
         if self._patience_ended:  # the checkpoint before the last step says so

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.measure import Measurement
 
+from policies.cli.answering import ForceOption
 from policies.cli.app import app
 from policies.cli.configuration import settings_used
 from policies.cli.options import (
@@ -95,9 +96,7 @@ def compare(
     order_sets: OrderSetsOption = 0,
     probes: ProbesOption = "16",
     dev_limit: DevLimitOption = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Take policies although pool, template or language model are others.")
-    ] = False,
+    force: ForceOption = False,
     resume: ResumeOption = True,
     engine: EngineOption = "",
     ray_address: RayAddressOption = "",

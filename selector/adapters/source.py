@@ -106,8 +106,8 @@ class DemonstrationSource:
             TaskFileError: When the task file is missing or wrong.
         """
         from selector.inference.engine import InferenceEngine
-        from selector.service.methods import updated_selector
         from selector.strategies.exported import load_learned
+        from selector.strategies.updated import updated_selector
         from selector.workspace import Workspace
 
         workspace = Workspace.open(task)
@@ -162,7 +162,7 @@ class DemonstrationSource:
                 number += 1
             example = self.columns.example(row, uid)
             self._check(example)
-            self._pool = Pool((*self._pool, example), near_duplicates=self._pool.near_duplicates, former=self._pool)
+            self._pool = self._pool.remade((*self._pool, example))
             self._grown = True  # the selector follows when it is next asked, so that many rows can be added in a row
             return uid
 

@@ -188,7 +188,21 @@ class Pool(Sequence[Example]):
         Returns:
             The new pool, in which the same counts as a duplicate.
         """
-        members = (self._examples[position] for position in positions)
+        return self.remade(self._examples[position] for position in positions)
+
+    def remade(self, members: Iterable[Example]) -> Pool:
+        """Makes a pool of other members, in which the same counts as a duplicate; shared texts are not folded again.
+
+        Args:
+            members: The members, each with a label.
+
+        Returns:
+            The new pool.
+
+        Raises:
+            EmptyPoolError: When there are none.
+            InvalidExampleError: When a uid occurs twice or an example has no label.
+        """
         return Pool(members, near_duplicates=self.near_duplicates, former=self)
 
     def _text_of(self, example: Example) -> str | None:

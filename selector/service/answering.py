@@ -19,13 +19,14 @@ from selector.ordering.named import ORDERERS, build_orderer
 from selector.service.choices import Recipe, Shown
 from selector.service.journal import EditJournal, added, edited, removed
 from selector.service.lazy_model import LazyLanguageModel
-from selector.service.methods import QuickQueries, ServedMethod, served_method, updated_selector
+from selector.service.methods import QuickQueries, ServedMethod, served_method
 from selector.service.remembering import Remembered, forget_queries
 from selector.strategies.base import Selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.dense import NearestSelector
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.named import DEV_METHODS, EMBEDDING_METHODS, LM_METHODS, TEXT_METHODS, build_selector
+from selector.strategies.updated import updated_selector
 from selector.types import Example, Prediction, Query, Selection
 from selector.workspace import Workspace
 

@@ -40,7 +40,7 @@ def added(pool: Pool, example: Example) -> Pool:
     Raises:
         InvalidExampleError: When the uid is taken or there is no label.
     """
-    return Pool((*pool, example), near_duplicates=pool.near_duplicates, former=pool)
+    return pool.remade((*pool, example))
 
 
 def removed(pool: Pool, uid: str) -> Pool:
@@ -60,7 +60,7 @@ def removed(pool: Pool, uid: str) -> Pool:
     left = [example for example in pool if example.uid != uid]
     if len(left) == len(pool):
         raise UnknownExampleError(uid)
-    return Pool(left, near_duplicates=pool.near_duplicates, former=pool)
+    return pool.remade(left)
 
 
 def edited(pool: Pool, edits: Sequence[Edit]) -> Pool:
@@ -87,7 +87,7 @@ def edited(pool: Pool, edits: Sequence[Edit]) -> Pool:
             return added(Pool(members.values()), edit)  # which refuses it
         else:
             members[edit.uid] = edit
-    return Pool(members.values(), near_duplicates=pool.near_duplicates, former=pool) if edits else pool
+    return pool.remade(members.values()) if edits else pool
 
 
 class EditJournal:

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from selector.strategies.retriever import RetrieverCard, write_retriever_card
 from selector.testing import planted_examples
-
-
-@pytest.fixture
-def retriever(tiny_encoder: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "retriever"
-    shutil.copytree(tiny_encoder, folder)
-    write_retriever_card(folder, RetrieverCard("tiny", "pool", "template", "lm"))
-    return folder
 
 
 @pytest.fixture

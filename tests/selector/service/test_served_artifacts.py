@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,16 +17,8 @@ from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES,
 from selector.retrieval.encoder import BFLOAT16
 from selector.service.answering import Answerer
 from selector.strategies.learned import LearnedSelector
-from selector.strategies.retriever import RetrieverCard, RetrieverSelector, write_retriever_card
+from selector.strategies.retriever import RetrieverSelector
 from selector.workspace import Workspace
-
-
-@pytest.fixture
-def retriever(tiny_encoder: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "retriever"
-    shutil.copytree(tiny_encoder, folder)
-    write_retriever_card(folder, RetrieverCard("tiny", "pool", "template", "lm"))
-    return folder
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ from selector.learned.lm_features import PROMPT_FEATURES
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import feature_names
 from selector.prompting.template import PromptTemplate
-from selector.service.methods import updated_selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.dense import NearestSelector
 from selector.strategies.exported import load_learned, load_policy
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.retriever import RetrieverCard, write_retriever_card
+from selector.strategies.updated import updated_selector
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
 
 
