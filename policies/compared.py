@@ -14,7 +14,7 @@ from typing import Any, Final
 from selector.evaluation.cells import folder_fingerprint
 from selector.evaluation.compare import Method, Reference
 from selector.evaluation.references import REFERENCES, reference_answers
-from selector.learned.artifact import MANIFEST_FILE, read_manifest
+from selector.learned.artifact import ENCODER_FOLDER, MANIFEST_FILE, read_manifest
 from selector.ordering.base import Orderer
 from selector.ordering.named import ENTROPY_ORDERERS, LM_ORDERERS, ORDERERS, build_orderer
 from selector.pipeline import Pipeline
@@ -173,12 +173,13 @@ def prepare(spec: str, around: Surroundings, *, seed: int) -> Prepared:
     around.ordering(orderer, encoder, seed=seed)
     if isinstance(built, FixedSelector):
         built.require(max(around.shots))
-    seeded, searched = name in SEEDED_METHODS, name in SEARCHED_METHODS
+    seeded, searched, shotless = name in SEEDED_METHODS, name in SEARCHED_METHODS, name in SHOTLESS_METHODS
     # What asked the language model may remember the answers: a run would then cost less behind another one.
     lasting = not seeded and _asks_nothing(name, built)
     folder = _folder(name)
     identity: dict[str, Any] = {"spec": name} if folder is None else {"content": folder_fingerprint(folder)}
     training = 0.0 if folder is None else training_tokens(folder)
+    chooses_from = _pool_of(around)
 
     def method(budget: int | None, shots: int) -> Method:
         def build(seed: int) -> Pipeline:
@@ -188,12 +189,12 @@ def prepare(spec: str, around: Surroundings, *, seed: int) -> Prepared:
         return Method(
             short_name(name) + (plus + orderer if plus else ""),
             build,
-            seeded=seeded or (name not in SHOTLESS_METHODS and around.draws_orders(orderer, shots)),
+            seeded=seeded or (not shotless and around.draws_orders(orderer, shots)),
             orderer=orderer,
             upper_bound=name in UPPER_BOUNDS,
-            depends_on_shots=name not in SHOTLESS_METHODS,
+            depends_on_shots=not shotless,
             training=training,
-            identity=identity | ({"budget": budget} if searched else {}),
+            identity=identity | ({"budget": budget} if searched else {}) | ({} if shotless else chooses_from),
         )
 
     return Prepared(spec, searched, method)
@@ -217,7 +218,8 @@ def reference(name: str, around: Surroundings, *, shots: int) -> Reference:
             name, pool=workspace.task.pool, encoder=workspace.encoder, queries=queries, shots=shots
         )
 
-    return Reference(name, answer, depends_on_shots=name not in SHOTLESS_REFERENCES)
+    shotless = name in SHOTLESS_REFERENCES
+    return Reference(name, answer, depends_on_shots=not shotless, identity=_pool_of(around))
 
 
 def training_tokens(folder: Path) -> float | None:
@@ -232,6 +234,22 @@ def training_tokens(folder: Path) -> float | None:
     if (folder / CARD_FILE).is_file():
         return read_retriever_card(folder).training_lm_tokens
     return read_manifest(folder).training_lm_tokens
+
+
+def hidden_in_training(spec: str) -> int:
+    """Reads how many members of the pool were kept, in mining and training, from queries that they repeat.
+
+    Args:
+        spec: As it was asked for.
+
+    Returns:
+        The number of a retriever, or of that inside an artifact; 0 for all else, and where nobody counted.
+    """
+    folder = _folder(_parts(spec, "")[0])
+    for retriever in () if folder is None else (folder, folder / ENCODER_FOLDER):
+        if (retriever / CARD_FILE).is_file():
+            return read_retriever_card(retriever).hidden_duplicates or 0
+    return 0
 
 
 def display_name(spec: str) -> str:
@@ -272,6 +290,10 @@ def has_orderer(spec: str) -> bool:
         Whether it is NAME+ORDERER.
     """
     return bool(_parts(spec, "")[1])
+
+
+def _pool_of(around: Surroundings) -> dict[str, str]:
+    return {"pool": around.workspace.task.pool.fingerprint}
 
 
 def _parts(spec: str, otherwise: str) -> tuple[str, str, str]:

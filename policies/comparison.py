@@ -13,11 +13,12 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from policies.compared import Prepared, Surroundings, display_name, prepare, reference
+from policies.compared import Prepared, Surroundings, display_name, hidden_in_training, prepare, reference
+from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import OwnChoicesError, TooFewExamplesError, UnknownNameError, UsageError
 from selector.evaluation.cells import CellFolder, examples_fingerprint
-from selector.evaluation.compare import Comparison, compare
+from selector.evaluation.compare import Comparison, Entrants, compare_pools
 from selector.evaluation.measured import check_metrics
 from selector.evaluation.references import REFERENCES
 from selector.evaluation.report import write_report
@@ -58,6 +59,8 @@ class ComparisonPlan:
             to tell whether order matters, before anything is compared; 0 spares the language model.
         force: Whether policies made for another pool, encoder, template or language model are taken, as where their
             transfer is measured.
+        pools: Over how many pools every method runs: the task's own, and others of its size that are drawn from all
+            rows it could hold. Policies made for the task's own pool choose from the others too.
     """
 
     methods: tuple[str, ...]
@@ -73,6 +76,7 @@ class ComparisonPlan:
     metrics: tuple[str, ...] = ()
     order_sets: int = 0
     force: bool = False
+    pools: int = 1
 
     def __post_init__(self) -> None:
         if not self.methods:
@@ -87,6 +91,8 @@ class ComparisonPlan:
             )
         if isinstance(self.probes, int) and self.probes < 1:
             raise UsageError(f"{self.probes} probes are asked for", expected="at least 1, or lm", remedy="Correct it.")
+        if self.pools < 1:
+            raise UsageError(f"{self.pools} pools are asked for", expected="at least 1", remedy="Correct --pools.")
         if isinstance(self.budget, int) and self.budget < 1:
             raise UsageError(f"the budget is {self.budget}", expected="at least 1 token", remedy="Correct it.")
 
@@ -153,44 +159,69 @@ def compare_methods(
         ExtraMissingError: When a metric that is asked for needs a library that is not installed.
         OwnChoicesError: When a reference or a metric is asked for and queries have choices of their own.
         TooFewExamplesError: When the pool, or what a method names, is smaller than the number of shots.
-        UsageError: When two rows would have one name.
+        UsageError: When two rows would have one name, or several pools are asked for and the task has rows for one.
     """
     task = workspace.task
     _check_task(plan, task)
-    queries, around = task.test[: plan.limit], _surroundings(workspace, plan, progress)
-    prepared = [prepare(name, around, seed=plan.seeds[0]) for name in plan.methods if name not in REFERENCES]
+    queries, fields = task.test[: plan.limit], _fields(workspace, plan, progress)
+    around = fields[0].around
     _check_names(plan)
     cells = CellFolder(out / "cells", depends_on=_depends_on(around, queries), resume=resume)
     stability = _stability(around, plan) if plan.order_sets else None
     comparisons, budgets = [], {}
     with cells.told_on_failure():
         for shots in plan.numbers_of_shots:
-            budgets[str(shots)] = budget = _budget(plan, prepared, around, queries, shots=shots, cells=cells)
-            comparisons.append(_compared(plan, prepared, around, queries, shots=shots, budget=budget, cells=cells))
-    context = _context(workspace, plan, command, budgets)
+            budgets[str(shots)] = budget = _budget(plan, fields[0], queries, shots=shots, cells=cells)
+            comparisons.append(_compared(plan, fields, queries, shots=shots, budget=budget, cells=cells))
+    context = _context(fields, plan, command, budgets)
     if stability is not None:
         context["stability"] = asdict(stability) | {"verdict": stability.verdict}
     return ComparisonOutcome(
         comparisons=tuple(comparisons),
         results=results_of(comparisons, context=context),
         results_file=write_results(out, comparisons, context=context),
-        report=_report(out, comparisons, around, queries, context=context, stability=stability, metrics=plan.metrics),
+        report=_report(out, comparisons, fields, queries, context=context, stability=stability, metrics=plan.metrics),
         table=write_whole(out / "table.md", markdown_tables(comparisons, context=context, metrics=plan.metrics)),
         runs=cells.finished,
         reused=cells.reused,
     )
 
 
+@dataclass(frozen=True)
+class _Field:
+    """Everything that is compared over one pool."""
+
+    around: Surroundings
+    prepared: tuple[Prepared, ...]
+
+    @property
+    def pool(self) -> Pool:
+        return self.around.workspace.task.pool
+
+
+def _fields(workspace: Workspace, plan: ComparisonPlan, progress: Progress) -> list[_Field]:
+    """The methods over each pool, all known to be in order."""
+    fields = []
+    for number in range(plan.pools):
+        own = workspace.redrawn(number) if number else workspace
+        # A policy that fits the task's own pool was checked there; choosing from others is what is asked of it here.
+        around = _surroundings(own, plan, progress, force=plan.force or number > 0)
+        names = [name for name in plan.methods if name not in REFERENCES]
+        fields.append(_Field(around, tuple(prepare(name, around, seed=plan.seeds[0]) for name in names)))
+    return fields
+
+
 def _report(
-    out: Path, comparisons: Sequence[Comparison], around: Surroundings, queries: Sequence[Example], **shown: Any
+    out: Path, comparisons: Sequence[Comparison], fields: Sequence[_Field], queries: Sequence[Example], **shown: Any
 ) -> Path:
-    pool = around.workspace.task.pool
-    return write_report(out / "report.html", comparisons, pool=pool, queries=queries, **shown)
+    members = {example.uid: example for own in fields for example in own.pool}
+    return write_report(out / "report.html", comparisons, pool=list(members.values()), queries=queries, **shown)
 
 
 def _context(
-    workspace: Workspace, plan: ComparisonPlan, command: str, budgets: dict[str, int | None]
+    fields: Sequence[_Field], plan: ComparisonPlan, command: str, budgets: dict[str, int | None]
 ) -> dict[str, Any]:
+    workspace = fields[0].around.workspace
     task = workspace.task
     return {
         "task": task.name,
@@ -201,8 +232,18 @@ def _context(
         "seeds": list(plan.seeds),
         "budget": None if plan.budget is None else {"asked": plan.budget, "lm_tokens": budgets},
         "leaks": asdict(task.leaks),
+        "hidden": _hidden(fields, task.test[: plan.limit]),
+        "pools": [own.pool.fingerprint for own in fields],
         "fingerprints": {"task": task.fingerprint, "language model": workspace.engine.lm.fingerprint},
     }
+
+
+def _hidden(fields: Sequence[_Field], queries: Sequence[Example]) -> dict[str, int]:
+    """How often a member of a pool was kept from a query that it repeats: from test queries, and in each training."""
+    counted = {"from test queries": sum(len(own.pool.duplicates_of(query)) for own in fields for query in queries)}
+    for one in fields[0].prepared:
+        counted[f"in the training of {display_name(one.spec)}"] = hidden_in_training(one.spec)
+    return {where: count for where, count in counted.items() if count}
 
 
 def _stability(around: Surroundings, plan: ComparisonPlan) -> StabilityReport:
@@ -240,7 +281,7 @@ def _check_names(plan: ComparisonPlan) -> None:
         raise UnknownNameError("baseline", _baseline(plan), known=names)
 
 
-def _surroundings(workspace: Workspace, plan: ComparisonPlan, progress: Progress) -> Surroundings:
+def _surroundings(workspace: Workspace, plan: ComparisonPlan, progress: Progress, *, force: bool) -> Surroundings:
     task = workspace.task
     return Surroundings(
         workspace=workspace,
@@ -250,7 +291,7 @@ def _surroundings(workspace: Workspace, plan: ComparisonPlan, progress: Progress
         probes=() if plan.probes == "lm" else (task.reward or task.dev)[: plan.probes],
         permutations=plan.permutations,
         shots=plan.numbers_of_shots,
-        force=plan.force,
+        force=force,
         progress=progress,
     )
 
@@ -273,25 +314,19 @@ def _depends_on(around: Surroundings, queries: Sequence[Example]) -> dict[str, A
 
 
 def _budget(
-    plan: ComparisonPlan,
-    prepared: Sequence[Prepared],
-    around: Surroundings,
-    queries: Sequence[Example],
-    *,
-    shots: int,
-    cells: CellFolder,
+    plan: ComparisonPlan, field: _Field, queries: Sequence[Example], *, shots: int, cells: CellFolder
 ) -> int | None:
     """What a search may ask of the language model, tokens; None leaves searches their own bounds."""
     if plan.budget != EQUAL:
         return plan.budget
-    unbounded = [one.method(None, shots) for one in prepared]
+    unbounded = [one.method(None, shots) for one in field.prepared]
     if trained := max((method.training or 0 for method in unbounded), default=0):
         return int(trained)
-    searches = [method for one, method in zip(prepared, unbounded, strict=True) if one.searched]
+    searches = [method for one, method in zip(field.prepared, unbounded, strict=True) if one.searched]
     if not shots or not searches:
         return None
     spent = [
-        run_once(around.workspace.engine, queries, method, shots=shots, seed=plan.seeds[0], cells=cells)
+        run_once(field.around.workspace.engine, queries, method, shots=shots, seed=plan.seeds[0], cells=cells)
         for method in searches
     ]
     return max(row.phases.selecting.tokens for row in spent)
@@ -299,24 +334,27 @@ def _budget(
 
 def _compared(
     plan: ComparisonPlan,
-    prepared: Sequence[Prepared],
-    around: Surroundings,
+    fields: Sequence[_Field],
     queries: Sequence[Example],
     *,
     shots: int,
     budget: int | None,
     cells: CellFolder,
 ) -> Comparison:
-    methods = [one.method(budget, shots) for one in prepared]
-    references = [reference(name, around, shots=shots) for name in plan.methods if name in REFERENCES]
-    return compare(
-        around.workspace.engine,
+    named = [name for name in plan.methods if name in REFERENCES]
+    return compare_pools(
+        [
+            Entrants(
+                engine=own.around.workspace.engine,
+                methods=[one.method(budget, shots) for one in own.prepared],
+                references=[reference(name, own.around, shots=shots) for name in named],
+            )
+            for own in fields
+        ],
         queries,
-        methods=methods,
-        references=references,
         shots=shots,
         seeds=plan.seeds,
         baseline=_baseline(plan),
         cells=cells,
-        progress=around.progress,
+        progress=fields[0].around.progress,
     )

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,10 @@ def train_retriever(
         try:
             _fit(model, material, pool, closed, config=config, folder=scratch, progress=progress)
             metrics |= material.measured(model, pool, config, suffix="after")
-            card = _card(str(base_encoder), pool, header, mined=mined, metrics=metrics, config=config, names=names)
+            card = replace(
+                _card(str(base_encoder), pool, header, mined=mined, metrics=metrics, config=config, names=names),
+                hidden_duplicates=_hidden_duplicates(lines, pool),
+            )
             _replace(out, model, card, config=config, scratch=scratch)
         except (ShotsmithError, OSError, SafetensorError):
             shutil.rmtree(scratch, ignore_errors=True)  # a full disk needs the room; diverged weights help nobody
@@ -124,6 +127,11 @@ def _card(
 
 def _places(mined: Path | Sequence[Path]) -> list[Path]:
     return [mined] if isinstance(mined, Path) else list(mined)
+
+
+def _hidden_duplicates(lines: Sequence[MinedQuery], pool: Pool) -> int:
+    members = {example.uid for example in pool}
+    return sum(len(pool.duplicates_of(line.query)) - (line.query.uid in members) for line in lines)
 
 
 def _mining_tokens(places: Sequence[Path]) -> int | None:

@@ -64,6 +64,23 @@ class Workspace:
         lm = replace(loaded.lm, engine=engine or loaded.lm.engine, ray_address=ray_address or loaded.lm.ray_address)
         return cls(replace(loaded, lm=lm), use_store=use_store, progress=progress)
 
+    def redrawn(self, seed: int) -> Workspace:
+        """Makes a workspace over another pool of the task, with the same language model and encoder.
+
+        Args:
+            seed: The seed of the draw; see `Task.redrawn`.
+
+        Returns:
+            The workspace.
+
+        Raises:
+            UsageError: When the task has no rows to draw another pool from.
+        """
+        made = Workspace(self.task.redrawn(seed), use_store=self.use_store, progress=self.progress)
+        vars(made)["engine"] = self.engine.over(made.task.pool)
+        vars(made)["encoder"] = self.encoder
+        return made
+
     @cached_property
     def engine(self) -> InferenceEngine:
         """The inference engine over the task's language model, template and pool."""

@@ -68,6 +68,12 @@ ProbesOption = Annotated[
         "lm: the language model writes them.",
     ),
 ]
+PoolsOption = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Pools that every method chooses from: the task's own, and others drawn from all training rows."
+    ),
+]
 OrderSetsOption = Annotated[
     int,
     typer.Option(
@@ -86,6 +92,7 @@ def compare(
     methods: MethodsOption = None,
     shots: ShotNumbersOption = "4",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds for methods with random choices.")] = 3,
+    pools: PoolsOption = 1,
     limit: LimitOption = None,
     orderer: OrderersOption = "given",
     baseline: Annotated[str, typer.Option(help="The method that the others are compared with.")] = "nearest",
@@ -113,6 +120,7 @@ def compare(
         methods=_crossed(_methods(methods, workspace.task), orderers),
         shots=_numbers(shots),
         seeds=tuple(range(seeds)),
+        pools=pools,
         orderer=orderers[0] if len(orderers) == 1 else "given",
         baseline=baseline,
         limit=limit,

@@ -56,13 +56,18 @@ class LeakReport:
 
 @dataclass(frozen=True)
 class Splits:
-    """Four splits that share nothing; see `split`."""
+    """Four splits that share nothing; see `split`.
+
+    Attributes:
+        reserve: Training rows that could stand in the pool as well; `sizes.pool` left no room for them.
+    """
 
     pool: Pool
     reward: tuple[Example, ...]
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     leaks: LeakReport
+    reserve: tuple[Example, ...] = ()
 
 
 def split(
@@ -120,7 +125,7 @@ def split(
     rewards_left_out, near = passed_over + reward_repeats, taken.near + rewarded.near
     leaks = LeakReport(test_repeats, dev_repeats, leaked, rewards_left_out, near_duplicates=near)
     pool = Pool(rows[: sizes.pool], near_duplicates=near_duplicates)
-    return Splits(pool, tuple(rewards), tuple(devs), tuple(tests), leaks)
+    return Splits(pool, tuple(rewards), tuple(devs), tuple(tests), leaks, reserve=tuple(rows[len(pool) :]))
 
 
 def _default(size: int | None, train: Sequence[Example]) -> int:

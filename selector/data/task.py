@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from selector.data.bundled import load_bundled
 from selector.data.loading import load_examples, load_hub_examples
@@ -19,7 +21,7 @@ from selector.data.paths import DATA_VARIABLE, data_folder
 from selector.data.pool import Pool
 from selector.data.splits import LeakReport, SplitSizes, split
 from selector.data.task_file import read_task_file
-from selector.errors import TaskFileError, TemplateError, UnknownLabelError
+from selector.errors import TaskFileError, TemplateError, UnknownLabelError, UsageError
 from selector.inference.answers import answer_rule
 from selector.inference.calibration import check_calibration
 from selector.inference.scoring import scoring_function
@@ -48,6 +50,7 @@ class Task:
         encoder: Which sentence encoder.
         leaks: How many rows were left out to keep the splits apart.
         choice_columns: The columns of data files that hold a row's choices; empty where labels are shared.
+        reserve: Labelled rows that could stand in the pool as well, were it larger.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Task:
     encoder: EncoderConfig
     leaks: LeakReport
     choice_columns: tuple[str, ...] = ()
+    reserve: tuple[Example, ...] = ()
 
     @classmethod
     def load(cls, path: Path | str, *, seed: int | None = None, data_dir: Path | None = None) -> Task:
@@ -87,6 +91,30 @@ class Task:
         if seed is not None:
             document["data"]["seed"] = seed
         return _task_of(document, file, data_dir)
+
+    def redrawn(self, seed: int) -> Task:
+        """Draws another pool of the same size from pool and reserve; all other splits stay as they are.
+
+        Args:
+            seed: The seed of the draw.
+
+        Returns:
+            The task with that pool.
+
+        Raises:
+            UsageError: When there is no reserve, so that every pool would be the same.
+        """
+        if not self.reserve:
+            raise UsageError(
+                f"the pool of {self.name} holds all {len(self.pool):,} rows that it can",
+                expected="rows to draw another pool from",
+                remedy="Set [data] pool_size to fewer rows.",
+            )
+        rows = (*self.pool, *self.reserve)
+        order = np.random.default_rng(seed).permutation(len(rows))
+        members, left = order[: len(self.pool)], order[len(self.pool) :]
+        pool = self.pool.remade(rows[at] for at in members)
+        return replace(self, pool=pool, reserve=tuple(rows[at] for at in left))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -155,6 +183,7 @@ def _task_of(document: dict[str, dict[str, Any]], file: Path, data_dir: Path | N
         encoder=encoder,
         leaks=splits.leaks,
         choice_columns=tuple(columns.get("choices", ())),
+        reserve=splits.reserve,
     )
 
 

@@ -1,42 +1,73 @@
 """Comparison of methods on the same queries, with what each of them cost.
 
 Every method answers the same queries; per-query outcomes are kept, so that differences are paired. Methods with random
-choices run once for each seed and are averaged per query. This module knows pipelines, not how they were built, and
-that finished runs can be recalled, not where they lie.
+choices run once for each seed, and all methods once for each pool; runs are averaged per query. This module knows
+pipelines, not how they were built, and that finished runs can be recalled, not where they lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from selector.errors import TooFewExamplesError, UnknownLabelError, UnknownNameError, UsageError
 from selector.evaluation.runs import Cells, Method, QueryOutcome, Reference, Row, refer_once, run_once
-from selector.evaluation.statistics import Interval, PairedDifference, Values, bootstrap_interval, paired_bootstrap
+from selector.evaluation.statistics import Interval, PairedDifference, Values, accuracy_interval, paired_bootstrap
 from selector.evaluation.verdict import Contender, Cost, Verdict, verdict_of
 from selector.inference.engine import InferenceEngine
 from selector.progress import SILENT, Progress
 from selector.types import Example
 
 # What goes into a comparison and comes out of it has one address.
-__all__ = ["Comparison", "Method", "QueryOutcome", "Reference", "Row", "Summary", "compare"]
+__all__ = [
+    "Comparison",
+    "Entrants",
+    "Method",
+    "QueryOutcome",
+    "Reference",
+    "Row",
+    "Summary",
+    "compare",
+    "compare_pools",
+]
+
+
+@dataclass(frozen=True)
+class Entrants:
+    """What is compared over one pool.
+
+    Attributes:
+        engine: The engine of all methods; its language model counts what they ask.
+        methods: The methods.
+        references: The LM-free references.
+    """
+
+    engine: InferenceEngine
+    methods: Sequence[Method]
+    references: Sequence[Reference] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of methods and references."""
+        return [own.name for own in self.methods] + [own.name for own in self.references]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A method over all its seeds.
+    """A method over all its seeds and pools.
 
     Attributes:
         method: Its name.
         uses_lm: Whether it asks the language model.
-        accuracy: Mean and interval over queries, seeds averaged per query.
+        accuracy: Mean and interval over queries, seeds and pools averaged per query.
         versus: The paired difference from the baseline, its p-value corrected for the number of methods (Holm, 1979);
             None for the baseline. That of an upper bound is not corrected, for it is no contender.
         tokens: Mean tokens of one run, without sharing or cache; training is not among them.
         seconds: Mean seconds of one run.
         training: Tokens asked of the language model to make it, once; None where nobody knows.
+        by_pool: The mean accuracy on each pool.
     """
 
     method: str
@@ -46,6 +77,7 @@ class Summary:
     tokens: float
     seconds: float
     training: float | None = 0.0
+    by_pool: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +105,7 @@ class Comparison:
             method: Its name.
 
         Returns:
-            One for each seed.
+            One for each pool and seed.
         """
         return [row for row in self.rows if row.method == method]
 
@@ -112,22 +144,54 @@ def compare(
         TooFewExamplesError: When there are no queries, or too few demonstrations for one.
         UnknownLabelError: When a query has no label or one that cannot be answered.
     """
+    entrants = Entrants(engine, methods, references)
+    return compare_pools(
+        [entrants], queries, shots=shots, seeds=seeds, baseline=baseline, cells=cells, progress=progress
+    )
+
+
+def compare_pools(
+    pools: Sequence[Entrants],
+    queries: Sequence[Example],
+    *,
+    shots: int,
+    seeds: Sequence[int] = (0,),
+    baseline: str,
+    cells: Cells | None = None,
+    progress: Progress = SILENT,
+) -> Comparison:
+    """Lets the same methods and references answer the same queries, once over each pool.
+
+    Args:
+        pools: The same methods and references over each pool.
+        queries: Labelled queries.
+        shots: Demonstrations in each prompt.
+        seeds: See `compare`.
+        baseline: See `compare`.
+        cells: See `compare`; the identity of each method names its pool.
+        progress: Shows queries, a bar for each method and pool.
+
+    Returns:
+        Rows and summary, over all pools.
+
+    Raises:
+        UnknownNameError: When the baseline is not among the methods.
+        UsageError: When a name or a seed occurs twice, there is no seed, or pools differ in their methods.
+        TooFewExamplesError: When there are no queries, or too few demonstrations for one.
+        UnknownLabelError: When a query has no label or one that cannot be answered.
+    """
+    first = _check_pools(pools)
+    methods = first.methods
     bounds = {method.name for method in methods if method.upper_bound}
-    _check_names([*(method.name for method in methods), *(reference.name for reference in references)], baseline)
+    _check_names(first.names, baseline)
     _check_no_bound(baseline, bounds)
     _check_seeds(seeds)
-    _check_queries(engine, queries)
-    rows = []
-    for method in methods:
-        used = list(seeds) if method.seeded else list(seeds)[:1]
-        with progress.track(f"compare: {method.name}", len(queries) * len(used)) as advance:
-            rows += [
-                run_once(engine, queries, method, shots=shots, seed=seed, cells=cells, advance=advance) for seed in used
-            ]
-    for reference in references:
-        with progress.track(f"compare: {reference.name}", len(queries)) as advance:
-            rows.append(refer_once(queries, reference, shots=shots, free_text=engine.template.free_text, cells=cells))
-            advance(len(queries))
+    _check_queries(first.engine, queries)
+    rows: list[Row] = []
+    for number, own in enumerate(pools):
+        where = "compare" if len(pools) == 1 else f"compare, pool {number}"
+        answered = _answered(own, queries, shots=shots, seeds=seeds, cells=cells, progress=progress, where=where)
+        rows += [replace(row, pool=number) for row in answered]
     values = {name: _per_query(rows, name) for name in dict.fromkeys(row.method for row in rows)}
     training = {method.name: method.training for method in methods}
     contenders = [
@@ -136,6 +200,41 @@ def compare(
     ]
     verdict = verdict_of(contenders, baseline=baseline)
     return Comparison(tuple(rows), _summaries(rows, values, verdict, training), baseline, shots, verdict)
+
+
+def _answered(
+    entrants: Entrants,
+    queries: Sequence[Example],
+    *,
+    shots: int,
+    seeds: Sequence[int],
+    cells: Cells | None,
+    progress: Progress,
+    where: str,
+) -> list[Row]:
+    """Every run over one pool."""
+    rows, engine = [], entrants.engine
+    for method in entrants.methods:
+        used = list(seeds) if method.seeded else list(seeds)[:1]
+        with progress.track(f"{where}: {method.name}", len(queries) * len(used)) as advance:
+            rows += [
+                run_once(engine, queries, method, shots=shots, seed=seed, cells=cells, advance=advance) for seed in used
+            ]
+    for reference in entrants.references:
+        with progress.track(f"{where}: {reference.name}", len(queries)) as advance:
+            rows.append(refer_once(queries, reference, shots=shots, free_text=engine.template.free_text, cells=cells))
+            advance(len(queries))
+    return rows
+
+
+def _check_pools(pools: Sequence[Entrants]) -> Entrants:
+    if not pools or any(own.names != pools[0].names for own in pools):
+        raise UsageError(
+            f"{len(pools)} pools are compared, with {[own.names for own in pools]}",
+            expected="at least one pool, and the same methods over each",
+            remedy="Pass the same methods for every pool.",
+        )
+    return pools[0]
 
 
 def _check_names(names: Sequence[str], baseline: str) -> None:
@@ -180,14 +279,21 @@ def _summaries(
             Summary(
                 method=name,
                 uses_lm=name in training,
-                accuracy=bootstrap_interval(own),
+                accuracy=accuracy_interval(own),
                 versus=paired_bootstrap(own, values[verdict.baseline]) if bound else differences[name],
                 tokens=_tokens(rows, name),
                 seconds=float(np.mean([row.seconds for row in rows if row.method == name])),
                 training=training.get(name, 0.0),
+                by_pool=_by_pool([row for row in rows if row.method == name]),
             )
         )
     return tuple(sorted(summaries, key=lambda entry: -entry.accuracy.estimate))
+
+
+def _by_pool(rows: Sequence[Row]) -> tuple[float, ...]:
+    """Mean accuracy of one method's runs on each pool."""
+    numbers = sorted({row.pool for row in rows})
+    return tuple(float(np.mean([row.accuracy for row in rows if row.pool == number])) for number in numbers)
 
 
 def _cost(rows: Sequence[Row], method: str, training: float | None) -> Cost:
@@ -206,7 +312,7 @@ def _tokens(rows: Sequence[Row], method: str) -> float:
 
 
 def _per_query(rows: Sequence[Row], method: str) -> Values:
-    """(N,) correctness of each query, averaged over the method's seeds."""
+    """(N,) correctness of each query, averaged over the method's seeds and pools."""
     runs = [[outcome.correct for outcome in row.outcomes] for row in rows if row.method == method]
     means: Values = np.array(runs, dtype=np.float64).mean(axis=0)
     return means

@@ -14,13 +14,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from selector.data.pool import Pool
 from selector.errors import UsageError
 from selector.evaluation.charts import accuracy_chart, cost_chart
 from selector.evaluation.compare import Comparison
 from selector.evaluation.curves import SHOWN_SETS, method_names, order_chart, shots_chart
 from selector.evaluation.drawing import marker, style_of
-from selector.evaluation.results import write_whole
+from selector.evaluation.results import several_pools, write_whole
 from selector.evaluation.samples import inline_json, report_data
 from selector.evaluation.sections import facts, result_rows, set_rows, verdict_card, verdicts_by_shots
 from selector.evaluation.stability import StabilityReport
@@ -41,7 +40,7 @@ def write_report(
     path: Path,
     comparisons: Sequence[Comparison],
     *,
-    pool: Pool,
+    pool: Sequence[Example],
     queries: Sequence[Example],
     context: Mapping[str, Any],
     stability: StabilityReport | None = None,
@@ -52,9 +51,10 @@ def write_report(
     Args:
         path: The HTML file.
         comparisons: One for each number of shots, all of the same queries; that of the most shots is seen first.
-        pool: Where demonstrations came from.
+        pool: Where demonstrations came from; members of all pools.
         queries: The queries, in the order compared.
-        context: What it is about: "task", "lm", "scoring", "calibration", "seeds", "leaks" and "command" are shown.
+        context: What it is about: "task", "lm", "scoring", "calibration", "seeds", "pools", "leaks", "hidden" and
+            "command" are shown.
         stability: How much accuracy depends on the order of demonstrations, where that was measured.
         metrics: Further metrics that get a column, by name.
 
@@ -155,6 +155,8 @@ def _curve(comparisons: Sequence[Comparison]) -> str:
 
 def _table(comparison: Comparison, metrics: Sequence[str]) -> str:
     named = "".join(f'<th scope="col">{escape(name)} x 100</th>' for name in metrics)
+    if several_pools(comparison):
+        named = '<th scope="col">by pool</th>' + named
     rows = result_rows(comparison, metrics=metrics)
     return _filled("table.html", baseline=escape(comparison.baseline), metrics=named, rows=rows)
 

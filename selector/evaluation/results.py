@@ -55,6 +55,7 @@ def _row(row: Row) -> dict[str, Any]:
         "orderer": row.orderer,
         "shots": row.shots,
         "seed": row.seed,
+        "pool": row.pool,
         "accuracy": row.accuracy,
         "metrics": measured(row),
         "n": len(row.outcomes),
@@ -90,6 +91,7 @@ def _summary(entry: Summary, comparison: Comparison) -> dict[str, Any]:
         "uses_lm": entry.uses_lm,
         "mean": entry.accuracy.estimate,
         "ci95": [entry.accuracy.low, entry.accuracy.high],
+        "by_pool": list(entry.by_pool),
         "metrics": mean_metrics(rows),
         "lm_tokens": entry.tokens,
         "phases": {"training": {"lm_tokens": entry.training}, **mean_phases(rows)},
@@ -183,17 +185,40 @@ def _runs(rows: Sequence[Mapping[str, Any]]) -> str:
 def _per_query(rows: Sequence[Row]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["method", "orderer", "shots", "seed", "uid", "gold", "predicted", "correct", "demonstrations", "probabilities"]
-    )
+    run = ("method", "orderer", "shots", "seed", "pool")
+    writer.writerow((*run, "uid", "gold", "predicted", "correct", "demonstrations", "probabilities"))
     for row in rows:
         for outcome in row.outcomes:
             # JSON inside the cell: uids and labels may hold any character.
             shown = json.dumps(outcome.demonstrations, ensure_ascii=False)
             probabilities = json.dumps(dict(outcome.probabilities), ensure_ascii=False)
-            cells = (row.method, row.orderer, row.shots, row.seed, outcome.uid, outcome.gold, outcome.predicted)
+            cells = (*(getattr(row, name) for name in run), outcome.uid, outcome.gold, outcome.predicted)
             writer.writerow((*cells, int(outcome.correct), shown, probabilities))
     return buffer.getvalue()
+
+
+def several_pools(comparison: Comparison) -> bool:
+    """Tells whether methods ran over several pools, so that tables show how far those differ.
+
+    Args:
+        comparison: The comparison.
+
+    Returns:
+        Whether any did.
+    """
+    return any(row.pool for row in comparison.rows)
+
+
+def shown_pools(accuracies: Sequence[float]) -> str:
+    """Writes how far the mean accuracy differs from pool to pool.
+
+    Args:
+        accuracies: One for each pool.
+
+    Returns:
+        The lowest and the highest, percent.
+    """
+    return f"{100 * min(accuracies):.1f} to {100 * max(accuracies):.1f}"
 
 
 def shown_verdict(comparison: Comparison) -> str:

@@ -53,11 +53,13 @@ class Reference:
         name: As it stands in tables.
         answer: Queries to labels.
         depends_on_shots: Whether the number of shots changes its answers; else it runs once for all numbers of them.
+        identity: What its answers depend on beside its name and shots; what JSON can write.
     """
 
     name: str
     answer: Callable[[Sequence[Example]], list[str]]
     depends_on_shots: bool = True
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Row:
         outcomes: One for each query.
         phases: What selecting, ordering and answering asked of the language model.
         seconds: Wall time of the process that ran it.
+        pool: The number of the pool that it chose from, where there are several.
     """
 
     method: str
@@ -119,6 +122,7 @@ class Row:
     outcomes: tuple[QueryOutcome, ...]
     phases: PhaseUsage
     seconds: float
+    pool: int = 0
 
     @property
     def usage(self) -> Usage:
@@ -235,6 +239,7 @@ def refer_once(
         "orderer": "none",
         "shots": shots if reference.depends_on_shots else None,
         "seed": None,
+        **reference.identity,
     }
     row = None if cells is None else cells.recall(run)
     if row is not None:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selector.data.pool import Pool
 from selector.evaluation.compare import Comparison, QueryOutcome, Row
 from selector.evaluation.confusion import confusion_counts, label_names
 from selector.evaluation.curves import method_names
@@ -21,12 +20,14 @@ LONGEST_TEXT = 1500  # characters of a query or demonstration
 LARGEST_SAMPLE = 3_000_000  # characters: a page of some megabytes still opens at once
 
 
-def report_data(comparisons: Sequence[Comparison], pool: Pool, queries: Sequence[Example]) -> dict[str, Any]:
+def report_data(
+    comparisons: Sequence[Comparison], pool: Sequence[Example], queries: Sequence[Example]
+) -> dict[str, Any]:
     """Collects what the script shows.
 
     Args:
         comparisons: Of the same queries, ascending in shots.
-        pool: Where demonstrations came from.
+        pool: Where demonstrations came from; members of all pools.
         queries: The queries, in the order compared.
 
     Returns:
@@ -83,7 +84,7 @@ def first_runs(comparison: Comparison) -> dict[str, Row]:
         comparison: The comparison.
 
     Returns:
-        Method to its run with the first seed; methods best first.
+        Method to its run with the first pool and seed; methods best first.
     """
     runs: dict[str, Row] = {}
     for row in comparison.rows:

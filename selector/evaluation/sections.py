@@ -12,7 +12,7 @@ from typing import Any
 from selector.evaluation.compare import Comparison, Summary
 from selector.evaluation.results import mean_phases, shown_difference, shown_p
 from selector.evaluation.stability import StabilityReport
-from selector.evaluation.tables import metric_cells
+from selector.evaluation.tables import metric_cells, pool_cells
 
 
 def verdict_card(comparison: Comparison) -> str:
@@ -97,6 +97,7 @@ def _row(comparison: Comparison, entry: Summary, metrics: Sequence[str]) -> str:
         standing,
         difference,
         p,
+        *pool_cells(entry, comparison),
         *metric_cells(entry, comparison, metrics),
         *_tokens(comparison, entry),
         f"{entry.seconds:.1f}",
@@ -166,7 +167,9 @@ def facts(comparisons: Sequence[Comparison], queries: int, context: Mapping[str,
         "test queries": f"{queries:,}",
         "baseline": comparisons[-1].baseline,
         "seeds": ", ".join(map(str, context.get("seeds", ()))),
+        "pools": _pools(len(context.get("pools", ()))),
         "rows left out": _left_out(context.get("leaks", {})),
+        "duplicates hidden": _hidden(context.get("hidden", {})),
     }
     listed = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in rows.items() if value)
     command = context.get("command")
@@ -181,6 +184,15 @@ def _left_out(leaks: Mapping[str, int]) -> str:
         return ""
     nearly = f"; {near} for nearly the same text" if near else ""
     return f"{repeats} that repeat another split or an earlier row{nearly}"
+
+
+def _pools(count: int) -> str:
+    return f"{count}: the task's own and others of its size" if count > 1 else ""
+
+
+def _hidden(counts: Mapping[str, int]) -> str:
+    """How often a member of a pool was kept from a query that it repeats."""
+    return "; ".join(f"{count:,} {where}" for where, count in counts.items())
 
 
 def _equals(p: str) -> str:

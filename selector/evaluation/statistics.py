@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 ROUNDS = 10_000
+Z95 = 1.959963984540054  # the normal quantile of 0.975
 CELLS = 2_000_000  # drawn at a time, so that many queries do not fill the memory
 
 
@@ -65,6 +66,26 @@ def bootstrap_interval(values: Values, *, rounds: int = ROUNDS, seed: int = 0) -
         ValueError: When there are no values.
     """
     return _interval(values, _resampled_means(values, rounds, seed))
+
+
+def accuracy_interval(values: Values) -> Interval:
+    """Gives the mean accuracy and its interval: the bootstrap's, and Wilson's (1927) where all answers are alike.
+
+    Resampling answers that are all right gives right answers alone, and an interval without a width.
+
+    Args:
+        values: (N,) correctness of each query, 0 to 1; average seeds first.
+
+    Returns:
+        The interval; it holds the estimate.
+
+    Raises:
+        ValueError: When there are no values.
+    """
+    if not len(values) or values[0] not in (0, 1) or (values != values[0]).any():
+        return bootstrap_interval(values)
+    beyond = Z95**2 / (len(values) + Z95**2)
+    return Interval(1.0, 1 - beyond, 1.0) if values[0] else Interval(0.0, 0.0, beyond)
 
 
 def paired_bootstrap(

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from selector.evaluation.compare import Comparison, Summary
 from selector.evaluation.measured import mean_metrics
-from selector.evaluation.results import mean_phases, shown_accuracy, shown_difference, shown_p, shown_verdict
+from selector.evaluation.results import (
+    mean_phases,
+    several_pools,
+    shown_accuracy,
+    shown_difference,
+    shown_p,
+    shown_pools,
+    shown_verdict,
+)
 from selector.evaluation.verdict import ALPHA
 
 if TYPE_CHECKING:
@@ -33,7 +41,8 @@ def result_table(comparison: Comparison, *, metrics: Sequence[str] = ()) -> Tabl
     count = len(comparison.rows[0].outcomes)
     table = _table(f"{comparison.shots} shots, {count} test queries, 95 % intervals")
     # Five columns fit 80 characters; seconds stand in results.json and in the report.
-    for heading in ("accuracy", f"vs {comparison.baseline}", "p", *metrics, "LM tokens"):
+    # With several pools there is a sixth, short one.
+    for heading in ("accuracy", f"vs {comparison.baseline}", "p", *_pools(comparison), *metrics, "LM tokens"):
         _add_number(table, heading)
     for entry in comparison.summary:
         _add_method(table, entry, _cells(entry, comparison, metrics))
@@ -120,7 +129,8 @@ def markdown_tables(
     for comparison in comparisons:
         count = len(comparison.rows[0].outcomes)
         about = f"{context.get('task', '')}, {context.get('lm', '')}, {comparison.shots} shots, {count} test queries"
-        headings = ["method", "accuracy, %", f"vs {comparison.baseline}, points", "p", *metrics, "LM tokens"]
+        differences = f"vs {comparison.baseline}, points"
+        headings = ["method", "accuracy, %", differences, "p", *_pools(comparison), *metrics, "LM tokens"]
         trained = any(entry.training != 0 for entry in comparison.summary)
         headings += ["training tokens"] if trained else []
         lines = [_line(headings), "|---|" + "---:|" * (len(headings) - 1)]
@@ -132,6 +142,7 @@ def markdown_tables(
     parts.append(
         "Brackets: 95 % bootstrap intervals over queries, seeds averaged per query. p: paired over queries, corrected "
         "for the number of methods (Holm, 1979). LM tokens: of one run, without training, sharing or cache."
+        + (" By pool: the lowest and highest mean accuracy over one." if any(map(several_pools, comparisons)) else "")
         + (" Metrics are shown x 100." if metrics else "")
     )
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -150,6 +161,23 @@ def metric_cells(entry: Summary, comparison: Comparison, metrics: Sequence[str])
     """
     values = mean_metrics(comparison.rows_of(entry.method)) if metrics else {}
     return [f"{100 * values[name]:.1f}" if name in values else ABSENT for name in metrics]
+
+
+def pool_cells(entry: Summary, comparison: Comparison) -> list[str]:
+    """Lays out how far a method's accuracy differs from pool to pool.
+
+    Args:
+        entry: The method.
+        comparison: Its comparison.
+
+    Returns:
+        One cell where there are several pools, none where there is one.
+    """
+    return [shown_pools(entry.by_pool)] if several_pools(comparison) else []
+
+
+def _pools(comparison: Comparison) -> list[str]:
+    return ["by pool"] if several_pools(comparison) else []
 
 
 def _table(title: str) -> Table:
@@ -184,6 +212,7 @@ def _cells(entry: Summary, comparison: Comparison, metrics: Sequence[str]) -> li
         shown_accuracy(entry.accuracy),
         "baseline" if versus is None else shown_difference(versus),
         "" if versus is None else shown_p(versus),
+        *pool_cells(entry, comparison),
         *metric_cells(entry, comparison, metrics),
         f"{entry.tokens:,.0f}" if entry.uses_lm else "0",
     ]

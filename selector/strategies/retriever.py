@@ -21,7 +21,7 @@ from selector.strategies.dense import NearestSelector
 INDEX_FOLDER = "index"
 CARD_FILE = "shotsmith.json"
 CARD_VERSION = 2
-LATER_KEYS: Final[Mapping[str, Any]] = MappingProxyType({"training_lm_tokens": None})
+LATER_KEYS: Final[Mapping[str, Any]] = MappingProxyType({"training_lm_tokens": None, "hidden_duplicates": None})
 """What the first cards of version 2 do not say."""
 
 
@@ -42,6 +42,8 @@ class RetrieverCard:
         version: Of this card.
         training_lm_tokens: Tokens that mining asked of the language model, without sharing or cache; None where nobody
             counted them.
+        hidden_duplicates: How many members of the pool were kept, in mining and training, from mined queries that they
+            repeat, leaving aside what a member is to itself; None where nobody counted them.
     """
 
     base_encoder: str
@@ -55,6 +57,7 @@ class RetrieverCard:
     lm: str = ""
     version: int = CARD_VERSION
     training_lm_tokens: int | None = None
+    hidden_duplicates: int | None = None
 
 
 def write_retriever_card(folder: Path, card: RetrieverCard) -> None:

@@ -54,6 +54,7 @@ def workspace_of(test: tuple[Example, ...] = tuple(planted_examples(8, seed=7, p
         lm=LanguageModelConfig(),
         encoder=EncoderConfig(),
         leaks=LeakReport(),
+        reserve=tuple(planted_examples(12, seed=8, prefix="spare")),
     )
     workspace = Workspace(task, use_store=False)
     workspace.__dict__ |= {
@@ -303,6 +304,66 @@ def test_the_report_has_metrics_and_what_each_phase_cost(tmp_path: Path) -> None
     spent = outcome.comparison.rows_of("best-of-k")
     mean = sum(row.phases.selecting.tokens for row in spent) / len(spent)
     assert f"<td>{mean:,.0f}</td>" in page
+
+
+def test_methods_run_over_several_pools(tmp_path: Path) -> None:
+    """Guards pools that are one pool, that cost what is known already, and whose spread no file tells."""
+    plan = replace(PLAN, methods=("nearest", "random", "zero", "label-vote"), pools=3)
+    first = run(tmp_path, replace(plan, pools=1))
+    assert "by pool" not in first.table.read_text() + first.report.read_text()
+    outcome = run(tmp_path, plan)
+    assert (first.reused, outcome.reused) == (0, first.runs)
+    rows = outcome.comparison.rows
+    assert [(row.seed, row.pool) for row in rows if row.method == "random"] == [
+        (seed, pool) for pool in range(3) for seed in PLAN.seeds
+    ]
+    shown = [{uid for own in row.outcomes for uid in own.demonstrations} for row in rows if row.method == "nearest"]
+    assert not any(uid.startswith("spare") for uid in shown[0])
+    assert all(any(uid.startswith("spare") for uid in own) for own in shown[1:])
+    assert shown[1] != shown[2]
+    entry = next(own for own in outcome.comparison.summary if own.method == "random")
+    assert entry.accuracy.estimate == pytest.approx(sum(entry.by_pool) / 3)
+    low, high = min(entry.by_pool), max(entry.by_pool)
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in outcome.report.read_text()
+    for text in (outcome.table.read_text(), outcome.report.read_text()):
+        assert "by pool" in text
+    assert len(set(outcome.results["pools"])) == 3
+    lines = csv.DictReader((tmp_path / "per_query.csv").read_text().splitlines())
+    assert {line["pool"] for line in lines} == {"0", "1", "2"}
+    again = run(tmp_path, plan)
+    assert again.reused == again.runs
+    assert again.results == outcome.results
+
+
+def test_pools_need_rows_to_draw_from(tmp_path: Path) -> None:
+    """Guards against pools that differ in the order of their rows alone."""
+    workspace = workspace_of()
+    workspace.task = replace(workspace.task, reserve=())
+    with pytest.raises(UsageError, match="holds all"):
+        compare_methods(workspace, tmp_path, plan=replace(PLAN, pools=2))
+    with pytest.raises(UsageError, match="0 pools"):
+        replace(PLAN, pools=0)
+
+
+def test_what_is_hidden_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the count of duplicates at inference and in training, in results and report."""
+    member = planted_pool()[0]
+    workspace = workspace_of((*planted_examples(4, seed=7, prefix="test"), replace(member, uid="copied")))
+    folder = tmp_path / "epr"
+    folder.mkdir()
+    write_retriever_card(folder, RetrieverCard("base", "p", "t", "l", hidden_duplicates=7))
+    build = compared.build_selector
+
+    def untrained(name: str, **options: Any) -> Any:
+        return build("bm25" if name == str(folder) else name, **options)
+
+    monkeypatch.setattr(compared, "build_selector", untrained)
+    plan = replace(PLAN, methods=("nearest", str(folder)))
+    outcome = compare_methods(workspace, tmp_path / "out", plan=plan)
+    hidden = len(workspace.task.pool.duplicates_of(workspace.task.test[-1]))
+    assert hidden > 0
+    assert outcome.results["hidden"] == {"from test queries": hidden, "in the training of epr": 7}
+    assert f"{hidden} from test queries; 7 in the training of epr" in outcome.report.read_text()
 
 
 def test_a_damaged_folder_is_found_before_any_work(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,18 @@ from policies.evaluation_points import EvaluationPoints
 from policies.label_rule import LabelRule
 from policies.mined import Candidate, MinedQuery
 from policies.mined_storage import append_mined
+from policies.mining import MiningConfig, mine
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.retriever_material import TrainingMaterial
 from policies.retriever_metrics import label_votes
 from selector.data.pool import Pool
 from selector.errors import ArtifactError, DataFileError, DiskFullError, ModelLoadError, ShotsmithError
+from selector.inference.engine import InferenceEngine
 from selector.retrieval.encoder import SentenceEncoder, weights_fingerprint
 from selector.strategies.determinantal import DPPSelector
+from selector.strategies.random import RandomSelector
 from selector.strategies.retriever import RetrieverSelector, read_retriever_card
-from selector.testing import planted_examples, planted_pool
+from selector.testing import ToyLanguageModel, planted_examples, planted_pool, planted_template
 
 QUICK = RetrieverTrainingConfig(epochs=1, batch_size=8, learning_rate=1e-3)
 POOL = planted_pool(40)
@@ -299,6 +303,15 @@ def test_a_diverged_training_is_named(tiny_bert: Path, mined: Path, tmp_path: Pa
     with pytest.raises(ShotsmithError, match="learning rate"):
         train_retriever(mined, POOL, base_encoder=tiny_bert, config=config, out=tmp_path / "retriever")
     assert not (tmp_path / "retriever").exists()
+
+
+def test_what_was_hidden_from_mined_queries_is_counted(tiny_bert: Path, tmp_path: Path) -> None:
+    """Guards the card against counting each member as a leak of itself, or no leak at all."""
+    pool = Pool([*planted_pool(12), replace(POOL[0], uid="copy"), replace(POOL[0], uid="third")])
+    engine = InferenceEngine(ToyLanguageModel(), planted_template(), pool)
+    mined = mine(engine, pool, recall=RandomSelector(pool), config=MiningConfig(candidates=8), out=tmp_path / "mined")
+    out = train_retriever(mined, pool, base_encoder=tiny_bert, config=QUICK, out=tmp_path / "retriever")
+    assert read_retriever_card(out).hidden_duplicates == 3 * 2
 
 
 def test_unusable_mined_files_are_named(tiny_bert: Path, mined: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from selector.errors import (
     TooFewExamplesError,
     UnknownLabelError,
     UnknownNameError,
+    UsageError,
 )
 
 GOOD = """
@@ -52,6 +53,22 @@ def test_a_task_file_becomes_a_task(tmp_path: Path) -> None:
     assert dict(task.template.verbalizers) == {"neg": " neg", "pos": " pos"}
     assert (task.lm.model, task.encoder.model) == ("smollm2-135m-instruct", "all-minilm-l6-v2")
     assert Task.load(tmp_path / "my-task.toml").fingerprint == task.fingerprint
+
+
+def test_another_pool_is_drawn_from_all_rows_that_could_stand_in_it(tmp_path: Path) -> None:
+    """Guards pools that lend rows from other splits, shrink, or are the same for every seed."""
+    task = Task.load(write(tmp_path, GOOD.replace("test_size", "pool_size = 9\ntest_size")))
+    every = {example.uid for example in (*task.pool, *task.reserve)}
+    assert (len(task.pool), len(every)) == (9, 28)
+    drawn = [task.redrawn(seed) for seed in (1, 2, 1)]
+    for own in drawn:
+        members = {example.uid for example in own.pool}
+        assert (len(own.pool), members | {example.uid for example in own.reserve}) == (9, every)
+        assert (own.reward, own.dev, own.test) == (task.reward, task.dev, task.test)
+    assert drawn[0].fingerprint == drawn[2].fingerprint
+    assert len({task.fingerprint, *(own.fingerprint for own in drawn)}) == 3
+    with pytest.raises(UsageError, match="holds all 28 rows"):
+        Task.load(write(tmp_path)).redrawn(1)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from selector.evaluation import statistics
-from selector.evaluation.statistics import bootstrap_interval, paired_bootstrap
+from selector.evaluation.statistics import accuracy_interval, bootstrap_interval, paired_bootstrap
 
 few = settings(max_examples=40, deadline=None)
 shares = st.sampled_from([0.0, 1 / 3, 2 / 3, 1.0])
@@ -90,6 +91,17 @@ def test_95_percent_intervals_cover_about_95_percent() -> None:
         own = bootstrap_interval((rng.random(100) < 0.6).astype(float), rounds=400, seed=draw)
         held += own.low <= 0.6 <= own.high
     assert 0.90 < held / 400 < 0.98
+
+
+@pytest.mark.parametrize("count", [1, 20, 300])
+def test_answers_that_are_all_alike_have_an_interval(count: int) -> None:
+    """Guards against 100 % that looks certain; the ends are those of scipy's Wilson interval."""
+    for value in (0.0, 1.0):
+        exact = binomtest(int(value * count), count).proportion_ci(method="wilson")
+        own = accuracy_interval(np.full(count, value))
+        assert (own.estimate, own.low, own.high) == pytest.approx((value, exact.low, exact.high))
+    mixed = np.array([0.5] * count)
+    assert accuracy_interval(mixed) == bootstrap_interval(mixed)
 
 
 @pytest.mark.parametrize("pair", [(np.ones(2), np.ones(3)), (np.ones(0), np.ones(0))])
