@@ -36,20 +36,6 @@ from selector.progress import RichProgress
 HERE: Final = Path(__file__).parent
 TRAINED: Final = ("emotion", "trec6", "dbpedia14", "amazon_sentence", "tweet_irony", "sms_spam", "snli", "rte")
 HELD_OUT: Final = ("sst2", "agnews", "subj", "cb")
-INSTRUCTIONS: Final[Mapping[str, str]] = {
-    "emotion": "Name the emotion of each message.",
-    "trec6": "Say what kind of answer each question asks for.",
-    "dbpedia14": "Say what kind of thing each article is about.",
-    "amazon_sentence": "Say whether each review holds a good or a bad opinion.",
-    "tweet_irony": "Say whether each message is ironic.",
-    "sms_spam": "Tell spam from normal messages.",
-    "snli": "Say whether the first sentence makes the second one true.",
-    "rte": "Say whether the second text follows from the first.",
-    "sst2": "Say whether each review is positive or negative.",
-    "agnews": "Name the topic of each article.",
-    "subj": "Say whether each sentence is objective or subjective.",
-    "cb": "Say whether the statement is true, false or neither, given the text.",
-}
 SELF_SUPERVISED: Final = "self-supervised"
 ARMS: Final[Mapping[str, dict[str, Any]]] = {
     "metaicl": {},
@@ -83,21 +69,8 @@ def settings(arm: str, *, steps: int, seed: int) -> WarmUpConfig:
     return WarmUpConfig(**given | ARMS[arm])
 
 
-def task_named(name: str) -> Task:
-    """Loads a task of the study, with its instruction.
-
-    Args:
-        name: Of `TRAINED` or `HELD_OUT`.
-
-    Returns:
-        The task.
-    """
-    task = Task.load(name, data_dir=SHARED_DATA)
-    return replace(task, template=replace(task.template, instruction=INSTRUCTIONS[name]))
-
-
 def material(arm: str) -> WarmUpMaterial:
-    """Gathers what an arm learns from; held-out prompts hold the instruction where those of training do.
+    """Gathers what an arm learns from.
 
     Args:
         arm: One of `ARMS`.
@@ -105,13 +78,11 @@ def material(arm: str) -> WarmUpMaterial:
     Returns:
         The material.
     """
-    exam = [task_named(name) for name in HELD_OUT]
-    if not ARMS[arm].get("instructions"):
-        exam = [replace(task, template=replace(task.template, instruction="")) for task in exam]
+    exam = [Task.load(name, data_dir=SHARED_DATA) for name in HELD_OUT]
     if arm == SELF_SUPERVISED:
         news = Task.load("bbc-news")
         return WarmUpMaterial(documents=[row.fields["text"] for row in news.pool], held_out=exam)
-    return WarmUpMaterial([task_named(name) for name in TRAINED], held_out=exam)
+    return WarmUpMaterial([Task.load(name, data_dir=SHARED_DATA) for name in TRAINED], held_out=exam)
 
 
 def measured(steps: int, *, minutes: float = 30.0) -> dict[str, float]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,7 @@ def train_retriever(
     config = config or RetrieverTrainingConfig()
     closed = pool.labels if labels is None else tuple(labels)
     _prepare(out)
-    header, lines = read_lines(_places(mined), pool)
+    _, lines = found = read_lines(_places(mined), pool)
     model = load_base(base_encoder, longest=config.max_seq_length, encoders=config.encoders)
     material = gather(lines, model, pool, dev=dev, labels=closed, config=config)
     scratch = _scratch(out, pool, lines, dev=dev, closed=closed, weights=weights_fingerprint(model), config=config)
@@ -90,10 +90,7 @@ def train_retriever(
         try:
             _fit(model, material, pool, closed, config=config, folder=scratch, progress=progress)
             metrics |= material.measured(model, pool, config, suffix="after")
-            card = replace(
-                _card(str(base_encoder), pool, header, mined=mined, metrics=metrics, config=config, names=names),
-                hidden_duplicates=_hidden_duplicates(lines, pool),
-            )
+            card = _card(str(base_encoder), pool, found, mined=mined, metrics=metrics, config=config, names=names)
             _replace(out, model, card, config=config, scratch=scratch)
         except (ShotsmithError, OSError, SafetensorError):
             shutil.rmtree(scratch, ignore_errors=True)  # a full disk needs the room; diverged weights help nobody
@@ -105,13 +102,14 @@ def train_retriever(
 def _card(
     base_encoder: str,
     pool: Pool,
-    header: MiningHeader | None,
+    found: tuple[MiningHeader | None, Sequence[MinedQuery]],
     *,
     mined: Path | Sequence[Path],
     metrics: dict[str, float],
     config: RetrieverTrainingConfig,
     names: tuple[str, str],
 ) -> RetrieverCard:
+    header, lines = found
     return RetrieverCard(
         base_encoder=base_encoder,
         pool_fingerprint=pool.fingerprint,
@@ -122,6 +120,7 @@ def _card(
         task=names[0],
         lm=names[1] if header else "",
         training_lm_tokens=_mining_tokens(_places(mined)),
+        hidden_duplicates=_hidden_duplicates(lines, pool),
     )
 
 

@@ -121,13 +121,14 @@ def warm_up(
         The model folder and what it gains.
 
     Raises:
-        UsageError: When the base runs elsewhere, a task is both trained on and held out, or the folder holds another
-            run.
+        UsageError: When the base runs elsewhere, a task is both trained on and held out or lacks an instruction that
+            is wanted, or the folder holds another run.
         TemplateError: When a task has no channel form and that is what is trained.
         ModelLoadError: When the base cannot be loaded.
     """
     _require_local(base)
     tasks, left_out = _lessons(material, config)
+    held_out = [task.instructed() for task in material.held_out] if config.instructions else material.held_out
     whole = replace(base, dtype="float32")  # bfloat16 has too few digits for small steps
     model, tokenizer, fingerprint = load_model(whole)
     card: dict[str, Any] = {
@@ -137,13 +138,13 @@ def warm_up(
         "config": asdict(config),
         "plan": asdict(plan),
         "tasks": [_described(task, left_out.get(task.name, 0)) for task in tasks],
-        "held_out": [{"name": task.name, "fingerprint": task.fingerprint} for task in material.held_out],
+        "held_out": [{"name": task.name, "fingerprint": task.fingerprint} for task in held_out],
     }
     if material.documents:
         card["documents"] = {"given": len(material.documents), "left_out": left_out[DOCUMENTS]}
     open_run(out, card, resume=resume)
     folder = out / MODEL_FOLDER
-    exam = _Exam(material.held_out, plan, out / EVALUATION_FILE, config.form, progress)
+    exam = _Exam(held_out, plan, out / EVALUATION_FILE, config.form, progress)
     before = exam.outcomes("before", base)
     if not folder.is_dir():
         trained = train_model(model, tokenizer, tasks, config=config, folder=out, progress=progress)

@@ -19,7 +19,8 @@ class WarmUpConfig:
 
     Attributes:
         form: "direct" trains the answer behind the input, "channel" the input behind the answer (Min et al., 2022).
-        instructions: Whether every prompt begins with its task's instruction (instruction tuning).
+        instructions: Whether every prompt, of held-out tasks too, begins with its task's instruction (instruction
+            tuning).
         shots: Demonstrations in each prompt.
         steps: Optimiser steps.
         batch_size: Prompts of a step.

@@ -70,7 +70,7 @@ def labelled_tasks(
     Args:
         tasks: Training tasks; only their pools are looked at.
         held_out: Tasks that will be measured.
-        instructions: Whether the templates keep their instruction.
+        instructions: Whether prompts begin with the instruction of their task; else templates lose theirs.
 
     Returns:
         The training tasks; and name to how many rows were left out because a held-out task has the same text.
@@ -89,13 +89,7 @@ def labelled_tasks(
     kept_out = {normalised_text(row.fields) for row in _all_rows(held_out)}
     found, dropped = [], {}
     for task in tasks:
-        if instructions and not task.template.instruction:
-            raise UsageError(
-                f"the task {task.name!r} has no instruction",
-                expected="[prompt] instruction in every training task",
-                remedy="Write one, or train without --instructions.",
-            )
-        template = task.template if instructions else replace(task.template, instruction="")
+        template = task.instructed().template if instructions else replace(task.template, instruction="")
         own = [row for row in task.pool if normalised_text(row.fields) not in kept_out]
         dropped[task.name] = len(task.pool) - len(own)
         found.append(TrainingTask(task.name, own, template))

@@ -13,7 +13,7 @@ from pathlib import Path
 from selector.data.paths import score_store_path
 from selector.data.task import Task
 from selector.inference.engine import InferenceEngine
-from selector.lm.base import Usage
+from selector.lm.base import LanguageModel, Usage
 from selector.lm.loading import load_language_model
 from selector.progress import SILENT, Progress
 from selector.retrieval.encoder import SentenceEncoder
@@ -77,7 +77,7 @@ class Workspace:
             UsageError: When the task has no rows to draw another pool from.
         """
         made = Workspace(self.task.redrawn(seed), use_store=self.use_store, progress=self.progress)
-        vars(made)["engine"] = self.engine.over(made.task.pool)
+        vars(made)["engine"] = made._engine_of(self.engine.lm)
         vars(made)["encoder"] = self.encoder
         return made
 
@@ -85,10 +85,7 @@ class Workspace:
     def engine(self) -> InferenceEngine:
         """The inference engine over the task's language model, template and pool."""
         store = score_store_path() if self.use_store else None
-        lm = load_language_model(self.task.lm, store=store, progress=self.progress)
-        return InferenceEngine(
-            lm, self.task.template, self.task.pool, scoring=self.task.lm.scoring, calibration=self.task.lm.calibration
-        )
+        return self._engine_of(load_language_model(self.task.lm, store=store, progress=self.progress))
 
     @property
     def usage(self) -> Usage:
@@ -100,3 +97,7 @@ class Workspace:
     def encoder(self) -> SentenceEncoder:
         """The task's sentence encoder."""
         return SentenceEncoder.load(self.task.encoder.model)
+
+    def _engine_of(self, lm: LanguageModel) -> InferenceEngine:
+        task = self.task
+        return InferenceEngine(lm, task.template, task.pool, scoring=task.lm.scoring, calibration=task.lm.calibration)

@@ -83,8 +83,8 @@ def instruct(
         _print(rows, {"templates": rows}, as_json=as_json)
     else:
         candidates = dict.fromkeys(_lines(instructions), BY_HAND)
-        if engine.template.instruction:
-            candidates.setdefault(engine.template.instruction, BY_HAND)
+        for own in filter(None, (engine.template.instruction, workspace.task.instruction)):
+            candidates.setdefault(own, BY_HAND)
         config = InductionConfig(sets=sets, per_set=per_set, shots=examples, seed=seed)
         induction = induce_instructions(engine, config=config, progress=progress)
         for instruction in induction.instructions:

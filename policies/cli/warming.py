@@ -50,7 +50,7 @@ def warm_up_command(
     base: Annotated[str, typer.Option(help="The model to start from; else that of the first task.")] = "",
     form: Annotated[str, typer.Option(help="direct: learn answers; channel: learn inputs behind answers.")] = "direct",
     instructions: Annotated[
-        bool, typer.Option("--instructions", help="Begin prompts with [prompt] instruction: instruction tuning.")
+        bool, typer.Option("--instructions", help="Begin every prompt with its task's instruction: instruction tuning.")
     ] = False,
     adapter: Annotated[str, typer.Option(help="lora (the extra `warmup`) or full, all weights.")] = DEFAULT.adapter,
     rank: Annotated[int, _count("Of the adapters.")] = DEFAULT.rank,

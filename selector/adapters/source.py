@@ -115,7 +115,9 @@ class DemonstrationSource:
 
         def engine(pool: Pool) -> InferenceEngine:
             own = workspace.engine
-            return own if pool is first else own.over(pool)
+            if pool is first:
+                return own
+            return InferenceEngine(own.lm, own.template, pool, scoring=own.scoring, calibration=own.calibration)
 
         def build(pool: Pool) -> Selector:
             # Only the pool of the task is held to the policy's fingerprint: a grown one is other on purpose.

@@ -38,6 +38,7 @@ class Preset:
         name: As it is given to `Task.load`.
         kind: One of `KINDS`.
         description: One sentence.
+        instruction: What is to be done, in a sentence; no prompt begins with it unless that is asked for.
         template: Its prompt template.
         scoring: How answers are scored.
         metric: What the share of right answers is called.
@@ -48,6 +49,7 @@ class Preset:
     name: str
     kind: str
     description: str
+    instruction: str
     template: PromptTemplate
     scoring: str
     metric: str
@@ -97,6 +99,7 @@ def preset_named(name: str, *, data_dir: Path | None = None) -> Preset:
         name=name,
         kind=kind,
         description=about.get("description", ""),
+        instruction=about.get("instruction", ""),
         template=template,
         scoring=document["lm"].get("scoring", "direct"),
         metric=answer_rule(template.answer_rule).metric if template.free_text else "accuracy",
@@ -132,6 +135,7 @@ def preset_details(preset: Preset, *, data_dir: Path | None = None) -> dict[str,
         "name": preset.name,
         "kind": preset.kind,
         "description": preset.description,
+        "instruction": preset.instruction,
         "answers": preset.answers,
         "labels": dict(preset.template.verbalizers),
         "metric": preset.metric,

@@ -51,6 +51,7 @@ class Task:
         leaks: How many rows were left out to keep the splits apart.
         choice_columns: The columns of data files that hold a row's choices; empty where labels are shared.
         reserve: Labelled rows that could stand in the pool as well, were it larger.
+        instruction: What is to be done, in a sentence; prompts begin with it only where `instructed` makes them.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Task:
     leaks: LeakReport
     choice_columns: tuple[str, ...] = ()
     reserve: tuple[Example, ...] = ()
+    instruction: str = ""
 
     @classmethod
     def load(cls, path: Path | str, *, seed: int | None = None, data_dir: Path | None = None) -> Task:
@@ -91,6 +93,24 @@ class Task:
         if seed is not None:
             document["data"]["seed"] = seed
         return _task_of(document, file, data_dir)
+
+    def instructed(self) -> Task:
+        """Puts the instruction at the head of every prompt: that of the template, else the task's own.
+
+        Returns:
+            The task with that template.
+
+        Raises:
+            UsageError: When there is no instruction.
+        """
+        instruction = self.template.instruction or self.instruction
+        if not instruction:
+            raise UsageError(
+                f"the task {self.name!r} has no instruction",
+                expected="[prompt] instruction, or [about] instruction",
+                remedy="Write one, or do without instructions.",
+            )
+        return replace(self, template=replace(self.template, instruction=instruction))
 
     def redrawn(self, seed: int) -> Task:
         """Draws another pool of the same size from pool and reserve; all other splits stay as they are.
@@ -184,6 +204,7 @@ def _task_of(document: dict[str, dict[str, Any]], file: Path, data_dir: Path | N
         leaks=splits.leaks,
         choice_columns=tuple(columns.get("choices", ())),
         reserve=splits.reserve,
+        instruction=document["about"].get("instruction", ""),
     )
 
 

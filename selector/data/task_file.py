@@ -18,7 +18,7 @@ TEXT, COUNT, TEXTS, FLAG = "text", "a whole number of 0 or more", "a list of tex
 SIMILARITY = "a number from 0.5 to 1"
 KEYS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
-        "about": {"kind": TEXT, "description": TEXT},
+        "about": {"kind": TEXT, "description": TEXT, "instruction": TEXT},
         "data": {
             "train": TEXT,
             "test": TEXT,

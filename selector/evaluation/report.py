@@ -53,8 +53,7 @@ def write_report(
         comparisons: One for each number of shots, all of the same queries; that of the most shots is seen first.
         pool: Where demonstrations came from; members of all pools.
         queries: The queries, in the order compared.
-        context: What it is about: "task", "lm", "scoring", "calibration", "seeds", "pools", "leaks", "hidden" and
-            "command" are shown.
+        context: What it is about; `facts` says what of it is shown.
         stability: How much accuracy depends on the order of demonstrations, where that was measured.
         metrics: Further metrics that get a column, by name.
 

@@ -153,7 +153,8 @@ def facts(comparisons: Sequence[Comparison], queries: int, context: Mapping[str,
     Args:
         comparisons: The comparisons.
         queries: How many test queries.
-        context: What is known of the task, the language model and the command.
+        context: "task", "lm", "scoring", "calibration", "seeds", "pools", "leaks", "hidden" and "command", as far as
+            they are known.
 
     Returns:
         HTML: terms and their descriptions.

@@ -94,21 +94,6 @@ class InferenceEngine:
         """
         return self.template.labels
 
-    def over(self, pool: Pool) -> InferenceEngine:
-        """Makes an engine that differs in its pool alone.
-
-        Args:
-            pool: What the indices of selections refer to.
-
-        Returns:
-            The engine, over the same language model.
-
-        Raises:
-            UnknownLabelError: When a label of the pool has no verbalizer.
-            InvalidExampleError: When a member of the pool lacks a field of the template.
-        """
-        return InferenceEngine(self.lm, self.template, pool, scoring=self.scoring, calibration=self.calibration)
-
     def require_shared_labels(self, what: str) -> None:
         """Makes sure that a column of a score matrix means the same for every query.
 

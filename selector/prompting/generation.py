@@ -211,7 +211,7 @@ def generate_demonstrations(
                 added += kept
             advance(1)
     pool = Pool([*engine.pool, *added], near_duplicates=engine.pool.near_duplicates)
-    longer = engine.over(pool)
+    longer = InferenceEngine(engine.lm, engine.template, pool, scoring=engine.scoring, calibration=engine.calibration)
     return GeneratedDemonstrations(longer, tuple(generations), engine.lm.usage - before, positions)
 
 

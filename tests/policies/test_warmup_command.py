@@ -13,6 +13,7 @@ from policies.cli import app
 from policies.warmup import WarmUpMaterial, read_documents, warm_up
 from policies.warmup_config import WarmUpConfig
 from policies.warmup_evaluation import HeldOutPlan
+from selector.data.task import Task
 from selector.errors import DataFileError, UsageError
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
@@ -94,6 +95,22 @@ def test_the_command_writes_a_model_that_tasks_can_name(tiny_model: Path, tmp_pa
     assert warmed.logprobs(*text) != plain.logprobs(*text)
     changed = run(*command, "--out", tmp_path / "run", "--seed", 3)
     refused(changed, "other settings")
+
+
+def test_instructions_stand_in_held_out_prompts_too(tiny_model: Path, tmp_path: Path) -> None:
+    """Guards instruction tuning against being measured without instructions."""
+    (tmp_path / "elsewhere").mkdir()
+    task, held_out = write_task(tmp_path, tiny_model), other_task(tmp_path / "elsewhere", tiny_model)
+    command = ("warm-up", "--tasks", task, "--held-out", held_out, "--instructions", "--steps", 1, "--batch-size", 1)
+    command += ("--shots", 1, "--limit", 2, "--adapter", "full", "--quiet", "--json", "--out", tmp_path / "run")
+    refused(run(*command), "'task' has no instruction")
+    task.write_text('[about]\ninstruction = "Say how it is."\n' + task.read_text())
+    refused(run(*command), "'other' has no instruction")
+    held_out.write_text('[about]\ninstruction = "Say where it is."\n' + held_out.read_text())
+    result = run(*command)
+    assert result.exit_code == 0, result.output
+    card = json.loads((tmp_path / "run" / "model" / "warm-up.json").read_text())
+    assert card["held_out"][0]["fingerprint"] == Task.load(held_out).instructed().fingerprint
 
 
 def test_mistakes_are_named(tiny_model: Path, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_instructions_stand_before_the_prompt_when_wanted() -> None:
     texts = [training_text(one.template, task.pool[:2], task.pool[2], form="direct")[0] for one in (with_it, without)]
     assert texts[0] == f"Say how the review judges.\n\n{texts[1]}"
     with pytest.raises(UsageError, match="no instruction"):
-        labelled_tasks([make_task("b")], [], instructions=True)
+        labelled_tasks([replace(make_task("b"), instruction="")], [], instructions=True)
 
 
 @pytest.mark.parametrize("task", MAKERS)

@@ -47,6 +47,7 @@ def test_every_preset_says_what_it_is_without_its_data(monkeypatch: pytest.Monke
     assert {preset.kind for preset in found} == set(KINDS)
     for preset in found:
         assert preset.description.endswith(".")
+        assert preset.instruction.endswith("."), preset.name
         assert preset.answers != "0 labels", preset.name
         if preset.name in FROM_DATA:
             assert not preset.found

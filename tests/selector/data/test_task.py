@@ -55,6 +55,18 @@ def test_a_task_file_becomes_a_task(tmp_path: Path) -> None:
     assert Task.load(tmp_path / "my-task.toml").fingerprint == task.fingerprint
 
 
+def test_instructions_stand_in_prompts_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    """Guards prompts against growing by [about] instruction, and that of [prompt] against being replaced by it."""
+    plain = Task.load(write(tmp_path, '[about]\ninstruction = "Judge it."\n' + GOOD))
+    assert plain.fingerprint == Task.load(write(tmp_path)).fingerprint
+    assert (plain.template.instruction, plain.instructed().template.instruction) == ("", "Judge it.")
+    own = GOOD.replace("[prompt]", '[prompt]\ninstruction = "Own."')
+    told = Task.load(write(tmp_path, '[about]\ninstruction = "Judge it."\n' + own))
+    assert told.instructed().template.instruction == told.template.instruction == "Own."
+    with pytest.raises(UsageError, match="no instruction"):
+        Task.load(write(tmp_path)).instructed()
+
+
 def test_another_pool_is_drawn_from_all_rows_that_could_stand_in_it(tmp_path: Path) -> None:
     """Guards pools that lend rows from other splits, shrink, or are the same for every seed."""
     task = Task.load(write(tmp_path, GOOD.replace("test_size", "pool_size = 9\ntest_size")))
