@@ -4,7 +4,7 @@
     python -m benchmarks.service_load --artifact DIR --task TASK.toml     one of yours
 
 The server is a second process on loopback and shares the cores with the load. Every query is a text that nobody has
-embedded. The same load comes once more where queries are embedded in bfloat16, with how often the choice is the same.
+embedded. The same load comes once more for every other way to embed queries, with how often the choice is the same.
 Without an artifact the policy's network is untrained: its weights do not change what a selection costs.
 """
 
@@ -37,7 +37,7 @@ from selector.data.task import Task
 from selector.learned.artifact import Manifest, write_artifact
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
-from selector.retrieval.encoder import SentenceEncoder
+from selector.retrieval.encoder import ENCODINGS, TORCH, SentenceEncoder
 from selector.service.methods import QuickQueries
 from selector.strategies.exported import load_policy
 
@@ -83,13 +83,13 @@ class Server:
         artifact: What it serves.
         task: Its task.
         edits: Its file of edits.
-        quick: Whether queries are embedded in bfloat16.
+        encoding: How queries are embedded.
     """
 
-    def __init__(self, artifact: str, task: str, edits: Path, *, quick: bool = False) -> None:
+    def __init__(self, artifact: str, task: str, edits: Path, *, encoding: str = TORCH) -> None:
         command = [sys.executable, "-m", "policies.cli", "serve", artifact, "--task", task, "--port", "0", "--no-lm"]
         command += ["--queue", str(QUEUE), "--edits", str(edits)]
-        command += ["--bfloat16-queries"] if quick else []
+        command += ["--query-encoder", encoding]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603
         told = []
         for line in self.process.stderr or ():
@@ -125,9 +125,9 @@ class Server:
 
 
 @contextmanager
-def running(artifact: str, task: str, edits: Path, *, quick: bool = False) -> Iterator[Server]:
+def running(artifact: str, task: str, edits: Path, *, encoding: str = TORCH) -> Iterator[Server]:
     """A server that is gone afterwards, whatever happens."""
-    server = Server(artifact, task, edits, quick=quick)
+    server = Server(artifact, task, edits, encoding=encoding)
     try:
         yield server
     finally:
@@ -232,14 +232,14 @@ def edits_of(server: Server) -> set[str]:
     return {own["uid"] for own in page["examples"] if own["uid"].startswith("edit-")}
 
 
-def same_choices(artifact: str, task: Task) -> dict[str, float]:
-    """How often a policy chooses alike where queries are embedded in bfloat16.
+def same_choices(artifact: str, task: Task, encoding: str) -> dict[str, float]:
+    """How often a policy chooses alike where queries are embedded in another way.
 
     Returns:
         The "share" of the task's test queries with the same demonstrations in the same order, and with the same "set".
     """
     exact, quick = load_policy(artifact, task.pool), load_policy(artifact, task.pool)
-    QuickQueries().given_to(quick)
+    QuickQueries(encoding).given_to(quick)
     pairs = list(zip(*(one.select(task.test, SHOTS) for one in (exact, quick)), strict=True))
     return {
         "queries": len(pairs),
@@ -289,10 +289,11 @@ def main(
             found = edits_of(server)
             result["kill"] = {"confirmed": len(held), "lost": len(held - found), "unconfirmed": len(found - held)}
             result["exit_code_after_sigterm"] = server.end(signal.SIGTERM)
-        with running(artifact, task, Path(scratch) / "others.jsonl", quick=True) as server:
-            loaded(server, bodies, connections=1, seconds=2)
-            result["bfloat16"] = loaded(server, bodies, connections=connections, seconds=seconds).described()
-        result["bfloat16"]["same"] = same_choices(artifact, of_task)
+        for encoding in ENCODINGS[1:]:
+            with running(artifact, task, Path(scratch) / f"{encoding}.jsonl", encoding=encoding) as server:
+                loaded(server, bodies, connections=1, seconds=2)
+                result[encoding] = loaded(server, bodies, connections=connections, seconds=seconds).described()
+            result[encoding]["same"] = same_choices(artifact, of_task, encoding)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))

@@ -17,8 +17,12 @@ from selector.workspace import Workspace
 
 TOKEN_VARIABLE: Final = "SHOTSMITH_TOKEN"  # noqa: S105  # the name of a variable
 UNITS: Final = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-QuickOption = Annotated[
-    bool, typer.Option("--bfloat16-queries", help="Embed queries in bfloat16, on processors that multiply it.")
+QueryEncoderOption = Annotated[
+    str,
+    typer.Option(
+        help="How queries are embedded: torch; bfloat16, for processors that multiply it; onnx or onnx-int8, by ONNX "
+        "Runtime (the extra onnx). The pool is embedded by torch."
+    ),
 ]
 EditsOption = Annotated[Path | None, typer.Option("--edits", help="Keeps edits of the pool; else they end with it.")]
 
@@ -83,7 +87,7 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, max=100_000, help="Requests that may wait; more get 429.")] = 256,
     max_body: Annotated[str, typer.Option("--max-body", help="The longest request, such as 1MiB.")] = "1MiB",
     no_lm: Annotated[bool, typer.Option("--no-lm", help="Never load the language model.")] = False,
-    bfloat16_queries: QuickOption = False,
+    query_encoder: QueryEncoderOption = "torch",
     seed: SeedOption = 0,
     force: ForceOption = False,
     no_cache: NoCacheOption = False,
@@ -119,7 +123,7 @@ def serve(
             with_lm=not no_lm,
             force=force,
             seed=seed,
-            quick_queries=bfloat16_queries,
+            query_encoder=query_encoder,
         )
         service = Service(answerer, limits=limits, token=token, loopback_only=loopback)
         shown = f"[{host}]" if ":" in host else host

@@ -16,6 +16,7 @@ from selector.errors import InvalidExampleError, LanguageModelAbsentError, Unkno
 from selector.inference.engine import InferenceEngine
 from selector.ordering.base import Orderer
 from selector.ordering.named import ORDERERS, build_orderer
+from selector.retrieval.encoder import TORCH
 from selector.service.choices import Recipe, Shown
 from selector.service.journal import EditJournal, added, edited, removed
 from selector.service.lazy_model import LazyLanguageModel
@@ -47,10 +48,11 @@ class Answerer:
         with_lm: Whether the language model may be asked.
         force: Whether a policy made for something else is taken.
         seed: For methods with random choices.
-        quick_queries: Whether queries are embedded in bfloat16, the pool as ever.
+        query_encoder: One of `selector.retrieval.encoder.ENCODINGS`: how queries are embedded; the pool as ever.
 
     Raises:
-        UnknownNameError: When `served` is neither a method nor such a folder.
+        UnknownNameError: When `served` is neither a method nor such a folder, or there is no such query encoder.
+        ExtraMissingError: When the query encoder needs an extra that is not installed.
         ArtifactError: When an artifact is damaged.
         ArtifactMismatchError: When a policy was made for another pool or encoder and `force` is off.
         LanguageModelAbsentError: When what is served needs the language model and `with_lm` is off.
@@ -65,7 +67,7 @@ class Answerer:
         with_lm: bool = True,
         force: bool = False,
         seed: int = 0,
-        quick_queries: bool = False,
+        query_encoder: str = TORCH,
     ) -> None:
         self.task = workspace.task
         self.with_lm = with_lm
@@ -73,7 +75,7 @@ class Answerer:
         self._workspace = workspace
         self._force = force
         self._seed = seed
-        self._quick = QuickQueries(wanted=quick_queries)
+        self._quick = QuickQueries(query_encoder)
         self._lm = LazyLanguageModel((lambda: workspace.engine.lm) if with_lm else None)
         self._served: ServedMethod = served_method(served)
         if self._served.name in (*LM_METHODS, *DEV_METHODS) and not with_lm:

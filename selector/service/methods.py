@@ -10,7 +10,7 @@ from selector.data.pool import Pool
 from selector.errors import UnknownNameError
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import MANIFEST_FILE
-from selector.retrieval.encoder import BFLOAT16, SentenceEncoder
+from selector.retrieval.encoder import ENCODINGS, TORCH, SentenceEncoder
 from selector.strategies.base import Selector
 from selector.strategies.dense import NearestSelector
 from selector.strategies.exported import load_learned
@@ -52,17 +52,22 @@ class ServedMethod:
 
 
 class QuickQueries:
-    """Lets selectors embed queries in bfloat16, the pool as ever; of encoders that embed alike one copy is made.
+    """Lets selectors embed queries in a quicker way, the pool as ever; of encoders that embed alike one copy is made.
 
     Args:
-        wanted: Whether they shall.
+        encoding: One of `selector.retrieval.encoder.ENCODINGS`; "torch" leaves selectors as they are.
 
     Attributes:
         encoders: The copies, by the fingerprint of what they are copies of.
+
+    Raises:
+        UnknownNameError: When there is no such way.
     """
 
-    def __init__(self, *, wanted: bool = True) -> None:
-        self._wanted = wanted
+    def __init__(self, encoding: str = TORCH) -> None:
+        if encoding not in ENCODINGS:
+            raise UnknownNameError("query encoder", encoding, known=ENCODINGS)
+        self._encoding = encoding
         self.encoders: dict[str, SentenceEncoder] = {}
 
     def given_to(self, selector: Selector) -> Selector:
@@ -73,14 +78,18 @@ class QuickQueries:
 
         Returns:
             The selector.
+
+        Raises:
+            ExtraMissingError: When the way needs an extra that is not installed.
+            ModelLoadError: When its encoder cannot compute so.
         """
         nearest = selector.nearest if isinstance(selector, LearnedSelector) else selector
-        if not self._wanted or not isinstance(nearest, NearestSelector):
+        if not isinstance(nearest, NearestSelector):
             return selector
         own = nearest.query_encoder
-        if isinstance(own, SentenceEncoder) and not own.fingerprint.endswith(BFLOAT16):
+        if isinstance(own, SentenceEncoder) and own.encoding == TORCH != self._encoding:
             if own.fingerprint not in self.encoders:
-                self.encoders[own.fingerprint] = own.in_bfloat16()
+                self.encoders[own.fingerprint] = own.computing(self._encoding)
             nearest.query_encoder = self.encoders[own.fingerprint]
         return selector
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from selector.errors import ModelLoadError
-from selector.retrieval.encoder import SentenceEncoder, TextEncoder, TokenEncoder
+from selector.errors import ExtraMissingError, ModelLoadError, UnknownNameError
+from selector.retrieval import onnx_transformer
+from selector.retrieval.encoder import BFLOAT16, ONNX, ONNX_INT8, SentenceEncoder, TextEncoder, TokenEncoder
 
 
 @pytest.mark.bundled
@@ -95,20 +98,44 @@ def test_encoders_that_read_less_do_not_share_embeddings() -> None:
     assert long.encode(["a b c d"]).tolist() == [[4.0]]
 
 
-def test_a_copy_in_bfloat16_is_another_encoder_that_means_the_same() -> None:
+@pytest.mark.parametrize(("encoding", "least"), [(BFLOAT16, 0.999), (ONNX, 0.999999), (ONNX_INT8, 0.97)])
+def test_a_quicker_copy_is_another_encoder_that_means_the_same(encoding: str, least: float) -> None:
     """Guards quick queries: close to what the pool was embedded with, of unit norm, and never mistaken for it."""
     encoder = SentenceEncoder.load("all-minilm-l6-v2")
     texts = ["a film about a clumsy detective", "stock prices fell", "a warm comedy " * 40]
     exact = encoder.encode(texts)
-    quick = encoder.in_bfloat16()
-    assert quick.fingerprint != encoder.fingerprint
+    quick = encoder.computing(encoding)
+    assert quick.computing(encoding) is quick
+    assert quick.fingerprint == f"{encoder.fingerprint}:{encoding}"
     rows = quick.encode(texts)
     assert rows.dtype == np.float32
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1.0, abs=1e-6)
-    assert ((rows * exact).sum(axis=1) > 0.999).all()
-    assert not np.array_equal(rows, exact)
+    assert ((rows * exact).sum(axis=1) > least).all()
+    assert encoding == ONNX or not np.array_equal(rows, exact)
     assert np.array_equal(encoder.encode(texts), exact)
     assert encoder.encode(["another text"]).dtype == np.float32
+
+
+@pytest.mark.bundled
+def test_what_a_text_is_embedded_as_in_8_bits_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards 8-bit activations against being scaled by a whole batch, and padding, order and an empty text."""
+    quick = SentenceEncoder.load("all-minilm-l6-v2").computing(ONNX_INT8)
+    texts = ["", "x", "a warm comedy " * 100, "stock prices fell", *(f"film {number}" for number in range(40))]
+    together = quick.encode(texts)
+    quick.forget_all_but([])
+    assert np.array_equal(np.concatenate([quick.encode([text]) for text in texts]), together)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ExtraMissingError, match="onnx"):
+        SentenceEncoder.load("all-minilm-l6-v2").computing(ONNX)
+
+
+def test_what_onnx_cannot_run_is_named() -> None:
+    """Guards against a traceback of the exporter for an encoder that looks words up, and for a misspelt name."""
+    fake = SentenceEncoder(_Reading(2), fingerprint="same", source="fake")
+    with pytest.raises(UnknownNameError, match="bfloat16"):
+        fake.computing("bfloat8")
+    with pytest.raises(ModelLoadError, match="does not begin with a transformer"):
+        onnx_transformer.run_by_onnx(torch.nn.Sequential(torch.nn.Linear(2, 2)), int8=False, source="fake")
 
 
 @pytest.mark.parametrize("count", [31, 33])

@@ -108,16 +108,18 @@ def test_queries_are_embedded_in_bfloat16_and_the_pool_as_ever(
 ) -> None:
     """Guards quick queries: for every method and behind every edit, by one copy of an encoder; rows stay."""
     for served in (retriever, planted_policy):
-        answerer = Answerer(make_workspace(), served, with_lm=False, quick_queries=True)
+        answerer = Answerer(make_workspace(), served, with_lm=False, query_encoder=BFLOAT16)
         query = answerer.query({"text": "the plot is warm indeed"})
         for edit in (lambda: None, lambda own=answerer: own.add({"text": "a new one"}, "fresh", uid="new")):
             edit()
             for method in (answerer.methods[0], "nearest"):
                 selector = answerer.selector(method)
                 nearest = selector.nearest if isinstance(selector, LearnedSelector) else selector
-                assert nearest.query_encoder.fingerprint == nearest.encoder.fingerprint + BFLOAT16
+                assert nearest.query_encoder.fingerprint == f"{nearest.encoder.fingerprint}:{BFLOAT16}"
                 assert len(selector.select([query], 3)[0].indices) == 3
         copies = {id(one) for one in answerer._quick.encoders.values()}
-        assert len(copies) == len({one.removesuffix(BFLOAT16) for one in answerer._quick.encoders})
+        assert len(copies) == len(answerer._quick.encoders)
+        with pytest.raises(UnknownNameError, match="onnx-int8"):
+            Answerer(make_workspace(), served, with_lm=False, query_encoder="onnx-int4")
         plain = Answerer(make_workspace(), served, with_lm=False).selector("nearest")
         assert np.array_equal(answerer.selector("nearest").rows[: len(plain.rows)], plain.rows)
