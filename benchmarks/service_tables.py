@@ -24,11 +24,8 @@ def service_lines(measured: Mapping[str, Any]) -> list[str]:
     Returns:
         Lines of Markdown.
     """
-    lines = [
-        f"| {measured['connections']} connections, queries by | selections/s | p50 ms | p99 ms | 429, % | errors |"
-        " same choice, % | same set, % |",
-        "|---" * 8 + "|",
-    ]
+    headings = ("selections/s", "p50 ms", "p99 ms", "429, %", "errors", "same choice, %", "same set, %")
+    lines = [f"| {measured['connections']} connections, queries by | {' | '.join(headings)} |", "|---" * 8 + "|"]
     for part, name in LOADS.items():
         load = measured[part]
         cells = (f"{load['selections_per_second']:.0f}", f"{load['p50_ms']:.0f}", f"{load['p99_ms']:.0f}")
@@ -41,7 +38,7 @@ def service_lines(measured: Mapping[str, Any]) -> list[str]:
     parts = [
         f"Memory of the server, MiB: {memory['before_mib']:.0f} before, {memory['after_load_mib']:.0f} after the load,",
         f"{memory['after_overload_mib']:.0f} after the overload. Killed among edits: {kill['lost']} of",
-        f"{kill['confirmed']} confirmed ones lost. Same choice: the same demonstrations in the same order as by torch, of",
-        f"{measured['bfloat16']['same']['queries']} queries; same set: in any order.",
+        f"{kill['confirmed']} confirmed ones lost. Same choice: the same demonstrations in the same order as by torch,",
+        f"of {measured['bfloat16']['same']['queries']} queries; same set: in any order.",
     ]
     return [*lines, "", " ".join(parts), ""]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -206,6 +207,26 @@ def test_a_service_that_stops_answers_what_runs_and_refuses_what_is_new(make_ser
     ask.until(lambda: not server.servers[0].is_serving())
     with pytest.raises(httpx.ConnectError):
         httpx.get(url)
+
+
+def test_replies_are_sent_at_once() -> None:
+    """Guards against a reply whose end waits 40 ms until the client has acknowledged its beginning."""
+
+    async def option() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        class Waiting(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                own = transport.get_extra_info("socket")
+                found.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        listener = listening_socket("127.0.0.1", 0)
+        async with await asyncio.get_running_loop().create_server(Waiting, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.close()
+            return await asyncio.wait_for(found, 30)
+
+    assert asyncio.run(option())
 
 
 def test_a_port_in_use_is_told() -> None:
