@@ -27,6 +27,8 @@ def service_lines(measured: Mapping[str, Any]) -> list[str]:
     headings = ("selections/s", "p50 ms", "p99 ms", "429, %", "errors", "same choice, %", "same set, %")
     lines = [f"| {measured['connections']} connections, queries by | {' | '.join(headings)} |", "|---" * 8 + "|"]
     for part, name in LOADS.items():
+        if part not in measured:  # measured before there was this way
+            continue
         load = measured[part]
         cells = (f"{load['selections_per_second']:.0f}", f"{load['p50_ms']:.0f}", f"{load['p99_ms']:.0f}")
         same = load.get("same", {"share": 1.0, "set": 1.0})
