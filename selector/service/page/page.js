@@ -213,7 +213,7 @@
     fieldInputs(own("fields"), "field");
     fieldInputs(own("add-fields"), "add-field");
     options(own("method-0"), about.methods, about.methods[0]);
-    options(own("method-1"), ["", ...about.methods], about.methods.find((name) => name !== about.methods[0] && name === "nearest") || about.methods[1] || "");
+    options(own("method-1"), ["", ...about.methods], ["nearest", "bm25"].find((name) => name !== about.methods[0] && about.methods.includes(name)) || about.methods[1] || "");
     options(own("orderer"), about.orderers, "given");
     const label = about.labels.length ? made("select", { id: "add-label" }) : made("input", { id: "add-label", required: "", maxlength: 20000 });
     if (about.labels.length) options(label, about.labels, about.labels[0]);

@@ -261,7 +261,7 @@ def test_a_refusal_and_a_token_are_shown(make_service, served, opened) -> None:
     service.answerer._change(service.answerer.pool.subset([0, 1]))
     page.get_by_label("text").first.fill("x")
     page.get_by_role("button", name="Choose").click()
-    page.get_by_role("alert").get_by_text("2 demonstrations are available").wait_for()
+    page.get_by_role("alert").get_by_text("2 demonstrations are available").first.wait_for()
     page.get_by_label("Shots").fill("1")
     choose(page, "x")
     assert page.get_by_role("alert").count() == 0
