@@ -95,8 +95,14 @@ def _labelled(workspace: Workspace, asked: list[Example], file: Path | None, gol
         asked = [replace(query, label=gold) for query in asked]
     elif file is not None:
         try:
-            fields, choices = workspace.task.template.input_fields, workspace.task.choice_columns
-            asked = load_examples(file, inputs=fields, label="label", split="query", choices=choices)
+            task = workspace.task
+            asked = load_examples(
+                file,
+                inputs=task.template.input_fields,
+                label=task.label_column,
+                split="query",
+                choices=task.choice_columns,
+            )
         except InvalidExampleError:
             return asked  # a file without labels: predictions are explained
     for query in asked:

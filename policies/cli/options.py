@@ -168,7 +168,7 @@ def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> l
     Args:
         task: Whose input fields a query must have.
         texts: "field=value" pairs of one query; where queries have choices, one pair for each choice.
-        queries: A file of queries; a label column is used as gold label where the file has one.
+        queries: A file of queries.
 
     Returns:
         The queries.

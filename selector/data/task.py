@@ -50,6 +50,7 @@ class Task:
         encoder: Which sentence encoder.
         leaks: How many rows were left out to keep the splits apart.
         choice_columns: The columns of data files that hold a row's choices; empty where labels are shared.
+        label_column: The column that holds its label.
         reserve: Labelled rows that could stand in the pool as well, were it larger.
         instruction: What is to be done, in a sentence; prompts begin with it only where `instructed` makes them.
     """
@@ -64,6 +65,7 @@ class Task:
     encoder: EncoderConfig
     leaks: LeakReport
     choice_columns: tuple[str, ...] = ()
+    label_column: str = "label"
     reserve: tuple[Example, ...] = ()
     instruction: str = ""
 
@@ -203,6 +205,7 @@ def _task_of(document: dict[str, dict[str, Any]], file: Path, data_dir: Path | N
         encoder=encoder,
         leaks=splits.leaks,
         choice_columns=tuple(columns.get("choices", ())),
+        label_column=columns["label"],
         reserve=splits.reserve,
         instruction=document["about"].get("instruction", ""),
     )

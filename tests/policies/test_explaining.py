@@ -60,7 +60,7 @@ def test_a_text_is_explained(task: Path, tmp_path: Path) -> None:
 
 @pytest.mark.bundled
 def test_labels_of_a_file_are_explained(task: Path, tmp_path: Path) -> None:
-    """Guards files: with a label column the gold label is explained, without one the prediction."""
+    """Guards files: with the task's label column the gold label is explained, without it the prediction."""
     rows = [{"text": "a dull script", "label": "rotten"}, {"text": "a funny cast", "label": "fresh"}]
     command = ("explain", "--task", task, "--method", "random", "--shots", 1, "--quiet", "--json", "--no-attention")
     for labelled in (True, False):
@@ -69,7 +69,12 @@ def test_labels_of_a_file_are_explained(task: Path, tmp_path: Path) -> None:
         found = json.loads(run(*command, "--queries", file).stdout)
         assert [own["gold"] for own in found["explanations"]] == [labelled] * 2
         assert found["induction"] is None
-    file.write_text(json.dumps({"text": "a", "label": "mild"}))
+    task.write_text(task.read_text().replace('label = "label"', 'label = "verdict"'))
+    rows_file = task.parent / "train.jsonl"
+    rows_file.write_text(rows_file.read_text().replace('"label"', '"verdict"'))
+    file.write_text(json.dumps({"text": "a dull script", "verdict": "rotten"}))
+    assert json.loads(run(*command, "--queries", file).stdout)["explanations"][0]["gold"]
+    file.write_text(json.dumps({"text": "a", "verdict": "mild"}))
     refused = run(*command, "--queries", file)
     assert (refused.exit_code, "'mild'" in refused.stderr) == (2, True)
 
