@@ -58,9 +58,10 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
 
     ## Action Space
     `Discrete(K + 1)`. Action i below K appends candidate i of the query's shortlist to the prompt; action K is STOP.
-    `action_masks()` tells which are valid: a candidate is valid once, and only while its label stands in the prompt
-    fewer than `max_per_label` times and its tokens fit into `token_budget`; STOP only when `may_stop` is set or
-    nothing else is valid. An invalid action raises `ShotsmithError`.
+    `action_masks()` tells which are valid (behind wrappers: `env.get_wrapper_attr("action_masks")()`): a candidate is
+    valid once, and only while its label stands in the prompt fewer than `max_per_label` times and its tokens fit into
+    `token_budget`; STOP only when `may_stop` is set or nothing else is valid. An invalid action raises
+    `ShotsmithError`.
 
     ## Observation Space
     `Dict` of flat float32 boxes: `query` (D,) and `candidates` (K * D,) unit-norm embeddings, `features` (K * F,) of
@@ -108,6 +109,7 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
         self.observation_space = observation_space(problem)
         self.action_space = spaces.Discrete(problem.config.size + 1)
         self._episode = Episode(0)
+        self._running = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -131,7 +133,7 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
             query = int(self.np_random.integers(count))
         elif not 0 <= query < count:
             raise UsageError(f"query {query} was asked for", expected=f"0 to {count - 1}", remedy="Choose another.")
-        self._episode = self.problem.start([query])[0]
+        self._episode, self._running = self.problem.start([query])[0], True
         return self.problem.observe(self._episode), self._information()
 
     def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -145,9 +147,12 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
 
         Raises:
             ShotsmithError: When the action is not valid; see `action_masks`.
+            ResetNeeded: When no episode is running.
         """
+        if not self._running:
+            raise gymnasium.error.ResetNeeded("the episode has ended, or none has begun: call reset() before step()")
         outcome = self.problem.step([self._episode], [int(action)])[0]
-        self._episode = outcome.episode
+        self._episode, self._running = outcome.episode, not outcome.done
         return self.problem.observe(self._episode), outcome.reward, outcome.done, False, self._information()
 
     def action_masks(self) -> npt.NDArray[np.bool_]:

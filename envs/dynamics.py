@@ -54,6 +54,12 @@ class DecisionConfig:
                 expected="1 or more of both",
                 remedy="Choose other numbers.",
             )
+        if self.shots > self.size:
+            raise UsageError(
+                f"{self.shots} demonstrations are to be chosen among {self.size} candidates",
+                expected="as many candidates, or more",
+                remedy="Ask for fewer shots, or for more candidates (--shortlist, --candidates).",
+            )
         _ = self.constraints  # checks the limits
 
     @cached_property

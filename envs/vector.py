@@ -70,8 +70,8 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
             actions: (N,) actions.
 
         Returns:
-            Observations, rewards (N,), terminated (N,), truncated (N,) and information; of copies that ended,
-            `final_observation`, `final_selection` and `final_potential` with mask `_final_observation`.
+            Observations, rewards (N,), terminated (N,), truncated (N,) and information, each entry with a mask of its
+            name behind an underscore; of copies that ended, `final_obs`, `final_selection` and `final_potential`.
 
         Raises:
             ShotsmithError: When an action is not valid.
@@ -87,11 +87,11 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
         if ended:
             final = iter(states)
             information = {
-                "final_observation": np.array([next(final) if over else None for over in done], dtype=object),
-                "final_selection": [self.problem.selection(episode).indices for episode in last],
+                "final_obs": _objects([next(final) if over else None for over in done]),
+                "final_selection": _objects([self.problem.selection(episode).indices for episode in last]),
                 "final_potential": np.array([episode.potential for episode in last]),
-                "_final_observation": done,
             }
+            information |= {f"_{name}": done.copy() for name in information}
         rewards = np.array([outcome.reward for outcome in outcomes])
         now = stacked(states[len(ended) :])
         return now, rewards, done, np.zeros_like(done), self._information() | information
@@ -126,7 +126,8 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
         return self.problem.start([int(n) for n in self.np_random.integers(len(self.problem.shortlists), size=count)])
 
     def _information(self) -> dict[str, Any]:
-        return {"query": np.array([episode.query for episode in self.episodes])}
+        queries = np.array([episode.query for episode in self.episodes])
+        return {"query": queries, "_query": np.ones(len(queries), dtype=bool)}
 
 
 def make_vector_environment(num_envs: int, **options: Any) -> VectorDemoSelection:
@@ -140,6 +141,14 @@ def make_vector_environment(num_envs: int, **options: Any) -> VectorDemoSelectio
         The copies.
     """
     return VectorDemoSelection(make_environment(**options).problem, num_envs)
+
+
+def _objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:
+    """(N,) of whatever; numpy would make two axes of tuples of one length."""
+    made = np.empty(len(values), dtype=object)
+    for at, value in enumerate(values):
+        made[at] = value
+    return made
 
 
 def stacked(states: Sequence[Observation]) -> Observation:

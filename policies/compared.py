@@ -90,6 +90,7 @@ class Surroundings:
             search_tokens=budget,
             nearest=self.nearest,
             force=self.force,
+            task=self.workspace.task,
             progress=self.progress,
         )
 

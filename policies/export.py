@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from policies.runs import CORPUS_RUN, Best, provenance_of, read_best, read_corpus_best, read_run
+from policies.runs import CORPUS_RUN, Best, Provenance, provenance_of, read_best, read_corpus_best, read_run
 from policies.training_usage import read_usage
-from selector.errors import ArtifactError
+from selector.errors import ArtifactError, ArtifactMismatchError
 from selector.learned.artifact import CORPUS, ENCODER_FOLDER, Artifact, Manifest, write_artifact
 from selector.learned.corpus_artifact import CorpusArtifact, write_corpus_artifact
 from selector.learned.observation import feature_names
+from selector.retrieval.encoder import SentenceEncoder
 from selector.strategies.retriever import CARD_FILE, read_retriever_card
 from selector.version import __version__
 
@@ -31,12 +32,12 @@ def export_policy(run: Path, artifact: Path) -> Path:
         The artifact.
 
     Raises:
-        ArtifactError: When the run is not evaluated or damaged, or the artifact read back scores actions unlike the
-            training process did; then nothing is written.
+        ArtifactError: When the run is not evaluated or damaged, its retriever is gone, or the artifact read back scores
+            actions unlike the training process did; then nothing is written.
+        ArtifactMismatchError: When its retriever has been trained anew since.
     """
     content = read_run(run)
-    folder = Path(provenance_of(content).encoder)
-    trained = folder if folder.is_dir() else None
+    trained = _retriever(provenance_of(content))
     asked = _training_tokens(run, trained)
     if content.get("kind") == CORPUS_RUN:
         learned = read_corpus_best(run)
@@ -65,6 +66,28 @@ def export_policy(run: Path, artifact: Path) -> Path:
     return write_artifact(
         artifact, manifest, best.network, encoder=trained, check=lambda made: check_parity(made, best)
     )
+
+
+def _retriever(provenance: Provenance) -> Path | None:
+    """The folder of the retriever that the policy was trained with; None where the encoder has but a name."""
+    folder = Path(provenance.encoder)
+    if not folder.is_dir():
+        if folder.is_absolute():
+            raise ArtifactError(
+                f"the run was trained with the retriever {folder}, and nothing is there",
+                expected="the retriever, which becomes a part of the artifact",
+                remedy="Put it back, or train the policy again.",
+            )
+        return None
+    wanted, present = provenance.fingerprints.get("encoder", ""), SentenceEncoder.load(folder).fingerprint
+    if wanted and wanted != present:
+        raise ArtifactMismatchError(
+            part="encoder",
+            artifact=wanted,
+            present=present,
+            remedy=f"Put the retriever back that {folder} was when the policy was trained, or train the policy again.",
+        )
+    return folder
 
 
 def _manifest(content: dict[str, Any], best: Best[Any], trained: Path | None, **particular: Any) -> Manifest:

@@ -69,13 +69,14 @@ class Replay:
         """Adds the transitions of episodes.
 
         Args:
-            episodes: The episodes; where STOP is a choice, some of their states are followed by it as well.
+            episodes: The episodes; where STOP is a choice, some of their states are followed by it as well. Where the
+                last step alone is rewarded, what those sets are worth is asked of the scorer.
         """
         if not episodes:
             return
         prefixes = (episode.actions[:end] for episode in episodes for end in range(len(episode.actions)))
         self._describe([one for one in dict.fromkeys(prefixes) if one not in self._places])
-        stop = self._problem.config.size
+        stops: list[tuple[int, ...]] = []
         for episode in episodes:
             rng = np.random.default_rng([self._seed, 2, episode.number])
             for at, (action, reward) in enumerate(zip(episode.actions, episode.rewards, strict=True)):
@@ -83,7 +84,8 @@ class Replay:
                 after = before if last else self._places[episode.actions[: at + 1]]
                 self._transitions.append((before, action, reward, after, last))
                 if self._problem.config.may_stop and rng.random() < STOP_SHARE:
-                    self._transitions.append((before, stop, 0.0, before, True))
+                    stops.append(episode.actions[:at])
+        self._stop(stops)
         self._arrays = {
             name: torch.from_numpy(np.stack([state[name] for state in self._states])) for name in self._states[0]
         }
@@ -119,6 +121,21 @@ class Replay:
     def _rows(self, places: Tensor) -> dict[str, Tensor]:
         return {name: array[places] for name, array in self._arrays.items()}
 
+    def _stop(self, prefixes: Sequence[tuple[int, ...]]) -> None:
+        """Adds STOP behind beginnings of episodes, and what the problem pays for it."""
+        stop, (start,) = self._problem.config.size, self._problem.start([0])
+        paid = dict.fromkeys(prefixes, 0.0)  # a dense episode that stops has been paid for
+        if not self._problem.config.dense:
+            asked = list(paid)
+            for at in range(0, len(asked), STATES_AT_ONCE):
+                part = asked[at : at + STATES_AT_ONCE]
+                states = [Episode(0, prefix, start.potential) for prefix in part]
+                outcomes = self._problem.step(states, [stop] * len(part))
+                paid |= {prefix: outcome.reward for prefix, outcome in zip(part, outcomes, strict=True)}
+        for prefix in prefixes:
+            place = self._places[prefix]
+            self._transitions.append((place, stop, paid[prefix], place, True))
+
     def _describe(self, prefixes: Sequence[tuple[int, ...]]) -> None:
         for start in range(0, len(prefixes), STATES_AT_ONCE):
             part = prefixes[start : start + STATES_AT_ONCE]
@@ -144,7 +161,9 @@ def keep_uncertainty(path: Path, problem: CorpusProblem) -> None:
         tensors = {
             " ".join(map(str, indices)) or "none": torch.from_numpy(columns) for indices, columns in known.items()
         }
-        save_tensors(path, tensors)
+        scratch = path.with_name(f".{path.name}.new")
+        save_tensors(scratch, tensors)
+        scratch.replace(path)  # whole or not at all
 
 
 def recall_uncertainty(path: Path, problem: CorpusProblem) -> None:

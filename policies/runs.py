@@ -36,7 +36,7 @@ _SCRATCH: Final = f".{RUN_FILE}.new"
 _PARTS: Final = frozenset(
     [
         *("checkpoints", "best", ".best", "tensorboard"),
-        *("lm_usage.json", ".lm_usage.json.new", "uncertainty.safetensors"),
+        *("lm_usage.json", ".lm_usage.json.new", "uncertainty.safetensors", ".uncertainty.safetensors.new"),
         *(f"{name}.{end}" for name in ("metrics", "episodes", "online", "oracle") for end in ("jsonl", "new")),
     ]
 )
@@ -76,7 +76,7 @@ def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
     """
     path = out / RUN_FILE
     content = json.loads(json.dumps(content))
-    if out.exists() and not path.is_file():
+    if out.exists() and not (path.is_file() and resume):
         _require_no_other_files(out, resume=resume)
     if path.is_file() and resume:
         there = _read(out)
@@ -95,8 +95,8 @@ def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
 
 
 def _require_no_other_files(out: Path, *, resume: bool) -> None:
-    """Refuses a folder without run.json, but for what a kill leaves, and what --no-resume may delete."""
-    there = {entry.name for entry in out.iterdir()} - {_SCRATCH}
+    """Refuses a folder without run.json, but for what a kill leaves, and whatever --no-resume may not delete."""
+    there = {entry.name for entry in out.iterdir()} - {_SCRATCH} - (set() if resume else {RUN_FILE})
     if not there <= _PARTS:
         raise UsageError(f"{out} holds other files", expected="a run folder or nothing", remedy="Choose another --out.")
     if resume and there:

@@ -61,7 +61,7 @@ class MaskedVecEnv(VecEnv):
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for number in np.flatnonzero(done):
             infos[number] = {
-                "terminal_observation": information["final_observation"][number],
+                "terminal_observation": information["final_obs"][number],
                 "episode": {"r": float(self._returns[number]), "l": int(self._lengths[number]), "t": 0.0},
             }
         self._returns[done] = 0

@@ -142,14 +142,10 @@ def loaded_policy(
         ArtifactMismatchError: When it was made for something else and `force` is off.
         UsageError: When the folder is not there, or beams or a shortlist are wanted of a per-corpus policy.
     """
-    from selector.learned.artifact import read_manifest
-    from selector.strategies.exported import load_policy
+    from selector.strategies.exported import load_policy, queries_of_another_task
 
     check_there(artifact)
     task = workspace.task
-    trained = read_manifest(artifact).fingerprints
-    own = {"pool": task.pool.fingerprint, "template": task.template.fingerprint}
-    other = any(trained.get(part) != present for part, present in own.items())
     return load_policy(
         artifact,
         task.pool,
@@ -157,7 +153,7 @@ def loaded_policy(
         engine=lambda: workspace.engine,
         beams=beams,
         shortlist_size=shortlist_size,
-        task_queries=(task.reward or task.dev) if force and other else (),
+        task_queries=queries_of_another_task(artifact, task) if force else (),
     )
 
 

@@ -106,7 +106,8 @@ class DemonstrationSource:
             TaskFileError: When the task file is missing or wrong.
         """
         from selector.inference.engine import InferenceEngine
-        from selector.strategies.exported import load_learned
+        from selector.learned.artifact import MANIFEST_FILE
+        from selector.strategies.exported import load_learned, queries_of_another_task
         from selector.strategies.updated import updated_selector
         from selector.workspace import Workspace
 
@@ -119,9 +120,14 @@ class DemonstrationSource:
                 return own
             return InferenceEngine(own.lm, own.template, pool, scoring=own.scoring, calibration=own.calibration)
 
+        policy = (Path(folder) / MANIFEST_FILE).is_file()
+        others = queries_of_another_task(folder, workspace.task) if force and policy else ()
+
         def build(pool: Pool) -> Selector:
             # Only the pool of the task is held to the policy's fingerprint: a grown one is other on purpose.
-            return load_learned(folder, pool, force=force or pool is not first, engine=lambda: engine(pool))
+            return load_learned(
+                folder, pool, force=force or pool is not first, engine=lambda: engine(pool), task_queries=others
+            )
 
         key = ":".join((__version__, folder_fingerprint(folder), template.fingerprint, str(workspace.task.lm)))
         columns = Columns.of_pool(first, label=label, choices=workspace.task.choice_columns)

@@ -117,7 +117,8 @@ def split(
         devs, dev_repeats, rows = _drawn(rows, _default(sizes.dev, train), taken, what="dev examples")
     else:
         devs, dev_repeats = _fresh(dev, taken)
-        devs = _some(devs, sizes.dev, rng)
+        # Files may be sorted by label, and a part of the dev rows may have to serve for rewards.
+        devs = [devs[place] for place in rng.permutation(len(devs))][: sizes.dev]
     rows, leaked = _without(rows, taken)
     rewarded = _Taken(near_duplicates)
     rewards, passed_over, rows = _drawn(rows, _default(sizes.reward, train), rewarded, what="reward examples")

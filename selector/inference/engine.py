@@ -217,7 +217,8 @@ class InferenceEngine:
         """
         unknown = [index for index in dict.fromkeys(indices) if index not in self._demonstration_tokens]
         if unknown:
-            texts = [self.template.demonstration(self.pool[index]) + self.template.separator for index in unknown]
+            texts = [self._function.demonstration(self.template, self.pool[index]) for index in unknown]
+            texts = [text + self.template.separator for text in texts]
             self._demonstration_tokens.update(zip(unknown, self.lm.count_tokens(texts), strict=True))
         return [self._demonstration_tokens[index] for index in indices]
 

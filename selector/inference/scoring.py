@@ -32,11 +32,13 @@ class ScoringFunction:
             `template.answers_of(query)`.
         value: The score of a label from the score of its request; nats, higher is better.
         less_premise: Whether the score of the label behind the template's premise is taken away.
+        demonstration: How an example stands in the prompts of its requests.
     """
 
     requests: Callable[[PromptTemplate, Sequence[Example], Query], list[Request]]
     value: Callable[[CompletionScore], float]
     less_premise: bool = False
+    demonstration: Callable[[PromptTemplate, Example], str] = PromptTemplate.demonstration
 
 
 def direct_requests(template: PromptTemplate, demonstrations: Sequence[Example], query: Query) -> list[Request]:
@@ -89,7 +91,9 @@ SCORING_FUNCTIONS: Mapping[str, ScoringFunction] = MappingProxyType(
     {
         "direct": ScoringFunction(direct_requests, lambda score: score.logprob),
         "ppl": ScoringFunction(ppl_requests, lambda score: score.logprob / score.tokens),
-        "channel": ScoringFunction(channel_requests, lambda score: score.logprob),
+        "channel": ScoringFunction(
+            channel_requests, lambda score: score.logprob, demonstration=PromptTemplate.channel_demonstration
+        ),
         "per-token": ScoringFunction(direct_requests, lambda score: score.logprob / score.tokens),
         "pmi": ScoringFunction(direct_requests, lambda score: score.logprob, less_premise=True),
     }

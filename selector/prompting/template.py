@@ -318,12 +318,20 @@ class PromptTemplate:
         Returns:
             The text before the query's label.
         """
-        texts = []
-        for example in demonstrations:
-            self._require_fields(example)
-            head, tail = self._channel_split
-            texts.append(render(head, {LABEL: self._label_text(example)}) + render(tail, self._values(example)))
-        return self._joined(texts)
+        return self._joined([self.channel_demonstration(example) for example in demonstrations])
+
+    def channel_demonstration(self, example: Example) -> str:
+        """Renders a labelled example as it stands in a prompt of Channel scoring.
+
+        Args:
+            example: A labelled example.
+
+        Returns:
+            Its text, without separator.
+        """
+        self._require_fields(example)
+        head, tail = self._channel_split
+        return render(head, {LABEL: self._label_text(example)}) + render(tail, self._values(example))
 
     def channel_query(self, label: str, query: Example) -> tuple[str, str]:
         """Renders a query for Channel scoring.

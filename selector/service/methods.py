@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from selector.strategies.exported import load_learned
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.named import METHODS, UPPER_BOUNDS
 from selector.strategies.retriever import CARD_FILE
+from selector.types import Query
 
 POLICY, RETRIEVER = "policy", "retriever"
 
@@ -33,13 +34,16 @@ class ServedMethod:
     name: str
     folder: Path | None = None
 
-    def load(self, pool: Pool, *, engine: Callable[[], InferenceEngine], force: bool) -> Selector:
+    def load(
+        self, pool: Pool, *, engine: Callable[[], InferenceEngine], force: bool, task_queries: Sequence[Query] = ()
+    ) -> Selector:
         """Loads the artifact.
 
         Args:
             pool: What is chosen from.
             engine: Gives the engine; called where a policy needs it.
             force: Whether a policy made for another pool or encoder is taken.
+            task_queries: Stand for the task, where a policy was made for another one.
 
         Returns:
             The selector.
@@ -48,7 +52,7 @@ class ServedMethod:
             ArtifactError: When it is damaged.
             ArtifactMismatchError: When it was made for something else and `force` is off.
         """
-        return load_learned(self.folder or "", pool, force=force, engine=engine)
+        return load_learned(self.folder or "", pool, force=force, engine=engine, task_queries=task_queries)
 
 
 class QuickQueries:

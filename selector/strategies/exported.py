@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from selector.data.pool import Pool
+from selector.data.task import Task
 from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import PER_QUERY, read_manifest
@@ -13,7 +14,7 @@ from selector.strategies.base import Selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.retriever import CARD_FILE, RetrieverSelector
-from selector.types import Query
+from selector.types import Example, Query
 
 ExportedSelector = LearnedSelector | CorpusSelector
 
@@ -57,6 +58,24 @@ def load_policy(
         )
     _refuse_search("a policy of one prompt for a task", beams, shortlist_size)
     return CorpusSelector.load(folder, pool, force=force, engine=engine, task_queries=task_queries)
+
+
+def queries_of_another_task(folder: Path | str, task: Task) -> tuple[Example, ...]:
+    """Gives the queries that stand for a task, where an artifact was made for another one or for another pool.
+
+    Args:
+        folder: The artifact.
+        task: The task.
+
+    Returns:
+        Its reward queries, or dev queries where there are none; empty where the artifact was made for it.
+
+    Raises:
+        ArtifactError: When the artifact is missing or damaged.
+    """
+    trained = read_manifest(Path(folder)).fingerprints
+    own = {"pool": task.pool.fingerprint, "template": task.template.fingerprint}
+    return (task.reward or task.dev) if any(trained.get(part) != present for part, present in own.items()) else ()
 
 
 def load_learned(

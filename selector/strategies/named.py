@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final, TypedDict
 
 from selector.data.pool import Pool
+from selector.data.task import Task
 from selector.errors import UnknownNameError
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import MANIFEST_FILE
@@ -25,7 +26,7 @@ from selector.strategies.description_length import MDLSelector
 from selector.strategies.determinantal import DPPSelector
 from selector.strategies.determinantal_sampling import DPPSampleSelector
 from selector.strategies.diverse import MMRSelector
-from selector.strategies.exported import load_policy
+from selector.strategies.exported import load_policy, queries_of_another_task
 from selector.strategies.fixed import FixedSelector
 from selector.strategies.influence import InfluenceSelector
 from selector.strategies.lexical import BM25Selector
@@ -143,6 +144,7 @@ def build_selector(
     search_tokens: int | None = None,
     nearest: NearestSelector | None = None,
     force: bool = False,
+    task: Task | None = None,
     progress: Progress = SILENT,
 ) -> Selector:
     """Builds a selector over the engine's pool.
@@ -159,6 +161,7 @@ def build_selector(
         nearest: Finds the pool's nearest by the encoder, where that was made already: the pool is then not embedded
             again.
         force: Whether a policy made for another pool, encoder, template or language model is taken.
+        task: The task; its queries stand for it where a policy of one prompt for a task was made for another one.
         progress: For the methods that take long.
 
     Returns:
@@ -183,7 +186,8 @@ def build_selector(
     if (folder / CARD_FILE).is_file():
         return RetrieverSelector.load(folder, pool)
     if (folder / MANIFEST_FILE).is_file():
-        return load_policy(folder, pool, force=force, engine=lambda: engine)
+        others = queries_of_another_task(folder, task) if force and task is not None else ()
+        return load_policy(folder, pool, force=force, engine=lambda: engine, task_queries=others)
     raise UnknownNameError(
         "method",
         method,

@@ -178,7 +178,7 @@ def test_the_vectorised_form_steps_as_single_environments_do(seed: int, dense: b
             observation, reward, over, _, info = single.step(int(actions[number]))
             assert (reward, over) == (pytest.approx(rewards[number]), done[number])
             if over:
-                last = information["final_observation"][number]
+                last = information["final_obs"][number]
                 assert all(np.array_equal(last[name], observation[name]) for name in observation)
                 assert information["final_selection"][number] == info["selection"]
                 observation, _ = single.reset()

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.wrappers.vector import DictInfoToList
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_for_learners
@@ -126,6 +127,34 @@ def test_the_order_chosen_is_the_prompt_order() -> None:
     assert info["selection"] == (indices[4], indices[0], indices[6])
 
 
+def test_nothing_is_paid_behind_the_end() -> None:
+    """Guards an episode that has ended, or not begun, against being stepped on."""
+    env = DemoSelectionEnv(lm_problem(may_stop=True))
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(0)
+    env.reset(seed=0)
+    assert env.step(8)[2]
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(0)
+
+
+def test_more_shots_than_candidates_are_refused() -> None:
+    """Guards policies that were trained on shorter prompts than they serve."""
+    with pytest.raises(UsageError, match="4 demonstrations are to be chosen among 2"):
+        DecisionConfig(shots=4, size=2)
+
+
+def test_gymnasium_reads_the_information_of_all_copies() -> None:
+    """Guards names and masks of Gymnasium's convention, by its own wrapper."""
+    copies = DictInfoToList(VectorDemoSelection(lm_problem(may_stop=True), 3))
+    copies.reset(seed=0)
+    first = copies.step(np.array([8, 0, 1]))[-1]
+    ended = ["final_obs", "final_potential", "final_selection", "query"]
+    assert [sorted(own) for own in first] == [ended, ["query"], ["query"]]
+    assert first[0]["final_selection"] == ()
+    assert [own["query"] for own in first] == [episode.query for episode in copies.unwrapped.episodes]
+
+
 def test_invalid_actions_are_named() -> None:
     """Guards against a repeated demonstration, and against STOP where it is not allowed."""
     env = DemoSelectionEnv(lm_problem())
@@ -196,7 +225,7 @@ def test_the_vectorised_form_steps_as_single_environments_do(seed: int, dense: b
             observation, reward, over, _, info = single.step(int(actions[number]))
             assert (reward, over) == (pytest.approx(rewards[number]), done[number])
             if over:
-                last = information["final_observation"][number]
+                last = information["final_obs"][number]
                 assert all(np.array_equal(last[name], observation[name]) for name in observation)
                 assert information["final_selection"][number] == info["selection"]
                 observation, _ = single.reset(options={"query": int(information["query"][number])})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,6 +103,16 @@ def test_tokens_cost_what_was_said() -> None:
     assert (free - paid)[0] == 0
     assert (free - paid)[2] == pytest.approx(4.0 * sum(own.demonstration_tokens([3, 7])) / 1000)
     assert sum(own.demonstration_tokens([3, 7])) == pytest.approx(own.lm.count_tokens([text])[0], abs=2)
+
+
+def test_tokens_are_those_of_the_form_that_is_asked() -> None:
+    """Guards a token budget under channel scoring: the direct form was counted, whatever was sent."""
+    template = replace(planted_template(), channel_template="What is said in a review that is called{label}: {text}")
+    pool = planted_pool(8)
+    for scoring, rendered in (("direct", template.context), ("channel", template.channel_context)):
+        own = InferenceEngine(ToyLanguageModel(), template, pool, scoring=scoring)
+        text = rendered([pool[3], pool[7]])
+        assert sum(own.demonstration_tokens([3, 7])) == pytest.approx(own.lm.count_tokens([text])[0], abs=2)
 
 
 def test_tokens_of_a_demonstration_are_counted_once() -> None:

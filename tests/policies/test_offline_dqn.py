@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,22 @@ def test_transitions_by_hand() -> None:
     assert (batch.rewards[batch.actions == 10] == 0).all()
     assert (batch.done[batch.actions == 10] == 1).all()
     assert torch.allclose(batch.after["state"][going_on, 0] - batch.before["state"][going_on, 0], torch.tensor(1 / 3))
+
+
+def test_a_stop_that_is_shown_is_paid_as_a_real_one() -> None:
+    """Guards rewards at the end alone: stopping was shown as worth nothing, whatever had been chosen."""
+    planted, _, _ = planted_corpus_problem(may_stop=True)
+    problem = CorpusProblem(planted.candidates, planted.scorer, replace(planted.config, dense=False))
+    episodes = roll_episodes(problem, [random_chooser(problem, number, seed=4) for number in range(60)])
+    replay = Replay(problem, seed=0)
+    replay.add(episodes)
+    stops = [(place, reward) for place, action, reward, _, _ in replay._transitions if action == 10]
+    chosen = {place: prefix for prefix, place in replay._places.items()}
+    (start,) = problem.start([0])
+    for place, reward in stops:
+        (outcome,) = problem.step([replace(start, chosen=chosen[place])], [10])
+        assert reward == pytest.approx(outcome.reward)
+    assert len({round(reward, 6) for _, reward in stops}) > 2
 
 
 def test_the_loss_by_hand() -> None:

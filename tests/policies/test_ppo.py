@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,11 @@ from policies.policy_config import PolicyTrainingConfig
 from policies.ppo import parity_states, train_policy
 from policies.runs import Provenance, read_best, read_run
 from policies.vectorised import MaskedVecEnv
-from selector.errors import ArtifactError, UsageError
+from selector.errors import ArtifactError, ArtifactMismatchError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import read_artifact
 from selector.learned.rollout import greedy_rollout
+from selector.retrieval.encoder import SentenceEncoder
 from selector.strategies.dense import NearestSelector
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
 from selector.types import Selection
@@ -258,6 +260,24 @@ def test_export_writes_what_the_training_process_decided(tmp_path: Path) -> None
         artifact.network.similarity_weight += 1.0
     with pytest.raises(ArtifactError, match="nats away"):
         check_parity(artifact, best)
+
+
+@pytest.mark.bundled
+def test_export_takes_the_retriever_that_the_policy_was_trained_with(tmp_path: Path) -> None:
+    """Guards an artifact whose encoder is gone, or is another than its fingerprint says."""
+    retriever = tmp_path / "retriever"
+    SentenceEncoder.load("all-minilm-l6-v2").save(retriever)
+    problem, _ = planted_problem()
+    for name, fingerprint in (("same", SentenceEncoder.load(retriever).fingerprint), ("other", "as it was once")):
+        provenance = replace(PROVENANCE, encoder=str(retriever), fingerprints={"encoder": fingerprint})
+        train_policy(problem, problem, out=tmp_path / name, config=small(total_steps=64), provenance=provenance)
+    assert read_artifact(export_policy(tmp_path / "same", tmp_path / "artifact")).manifest.encoder == "encoder"
+    with pytest.raises(ArtifactMismatchError, match="train the policy again"):
+        export_policy(tmp_path / "other", tmp_path / "refused")
+    retriever.rename(tmp_path / "moved")
+    with pytest.raises(ArtifactError, match="nothing is there"):
+        export_policy(tmp_path / "same", tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 def test_parity_covers_what_reads_the_chosen(tmp_path: Path) -> None:

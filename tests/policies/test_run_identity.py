@@ -127,6 +127,16 @@ def test_a_folder_that_does_not_say_what_it_is_needs_no_resume(tmp_path: Path, f
     assert export_policy(run, tmp_path / "policy").is_dir()
 
 
+def test_a_folder_of_somebody_else_is_not_deleted(tmp_path: Path) -> None:
+    """Guards files beside a run.json of another program against --no-resume."""
+    (tmp_path / RUN_FILE).write_text('{"experiment": 7}')
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for resume in (True, False):
+        with pytest.raises((UsageError, ArtifactError)):
+            train_policy_on(workspace(), tmp_path, retriever=None, config=PER_QUERY, resume=resume)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
 def test_what_a_run_is_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards run.json: killed while it is written, it was torn, and nothing but another folder helped."""
     run = tmp_path / "run"

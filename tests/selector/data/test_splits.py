@@ -92,6 +92,15 @@ def test_another_seed_gives_another_pool() -> None:
     assert len(pools) == 4
 
 
+def test_given_dev_rows_are_mixed() -> None:
+    """Guards rewards from a dev file that is sorted by label: three quarters of it would be of one label."""
+    train, dev = rows([f"text {number}" for number in range(50)], "train"), rows([f"dev {n}" for n in range(40)], "dev")
+    own = [split(train, None, dev, sizes=SplitSizes(dev=size), seed=3).dev for size in (None, 20)]
+    assert [one.uid for one in own[0]] != [one.uid for one in dev]
+    assert {one.uid for one in own[0]} == {one.uid for one in dev}
+    assert own[1] == own[0][:20]
+
+
 def test_too_few_rows_are_named() -> None:
     """Guards against an empty pool or a short dev set that nobody notices."""
     train = rows(["a", "b", "c"], "train")
