@@ -24,6 +24,9 @@ from policies.cli.options import (
     print_usage,
     progress_for,
 )
+from policies.cli.settings import SettingsOption, settings_from
+from policies.corpus_config import CorpusTrainingConfig
+from policies.policy_config import PolicyTrainingConfig
 from selector.errors import UnknownNameError, UsageError
 from selector.workspace import Workspace
 
@@ -93,6 +96,7 @@ def train_policy(
     episodes: Annotated[int, _count("Corpus: random episodes to learn from.")] = 100,
     online_episodes: Annotated[int, _count("Corpus: episodes played by what was learned.", least=0)] = 0,
     lm_features: FeaturesOption = False,
+    others: SettingsOption = None,
     seed: SeedOption = 0,
     resume: ResumeOption = True,
     engine: EngineOption = "",
@@ -109,6 +113,7 @@ def train_policy(
     _refuse_options_of_others(context, env)
     if retriever is not None:
         check_there(retriever)
+    chosen = settings_from(others, CorpusTrainingConfig if env == "corpus" else PolicyTrainingConfig)
     progress = progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     given: dict[str, Any] = {"shots": shots, "reward": reward or None, "may_stop": may_stop, "seed": seed}
@@ -119,7 +124,7 @@ def train_policy(
         given |= {"episodes": episodes, "online_episodes": online_episodes}
     else:
         given |= {"shortlist_size": shortlist, "total_steps": steps, "warm_start": warm_start}
-    run = _trained(workspace, out, env, given, retriever=retriever, resume=resume, progress=progress)
+    run = _trained(workspace, out, env, given | chosen, retriever=retriever, resume=resume, progress=progress)
     if not quiet:
         print_usage(workspace.usage)
     print_folder(run, as_json=as_json, usage=workspace.usage)
@@ -142,11 +147,9 @@ def _trained(workspace: Workspace, out: Path, env: str, given: dict[str, Any], *
     """Trains with the settings that were given; a configuration has a default for the others."""
     said = {name: value for name, value in given.items() if value is not None}
     if env == "corpus":
-        from policies.corpus_config import CorpusTrainingConfig
         from policies.corpus_stage import train_corpus_policy_on
 
         return train_corpus_policy_on(workspace, out, config=CorpusTrainingConfig(**said), **work)
-    from policies.policy_config import PolicyTrainingConfig
     from policies.stages import train_policy_on
 
     return train_policy_on(workspace, out, config=PolicyTrainingConfig(**said), **work)

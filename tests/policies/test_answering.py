@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from typer.testing import CliRunner, Result
 
 from policies.cli import app
 from policies.cli.answering import loaded_policy
-from selector.strategies import exported
+from selector.inference.engine import InferenceEngine
+from selector.strategies import exported, named
+from selector.testing import ToyEncoder, ToyLanguageModel, planted_template
 from selector.workspace import Workspace
 
 QUERY = ("--text", "text=the plot is superb and warm")
@@ -62,6 +65,20 @@ def test_a_policy_that_is_forced_on_another_task_is_told_its_queries(
     object.__setattr__(other.task, "reward", ())
     loaded_policy(other, planted_policy, force=True)
     assert [options["task_queries"] for options in asked] == [(), (), own.task.reward, own.task.dev]
+
+
+def test_compare_tells_a_policy_of_another_task_the_same_queries(
+    planted_task: Path, planted_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards a comparison that measures another prompt than `predict --force` shows."""
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(named, "load_policy", lambda *_, **options: asked.append(options))
+    workspace = Workspace.open(planted_task)
+    task, engine = workspace.task, InferenceEngine(ToyLanguageModel(), planted_template(), workspace.task.pool)
+    other = replace(task, pool=task.pool.subset(range(1, len(task.pool))))
+    for own, force in ((task, True), (other, False), (other, True)):
+        named.build_selector(str(planted_policy), engine=engine, encoder=ToyEncoder(), dev=(), task=own, force=force)
+    assert [options["task_queries"] for options in asked] == [(), (), task.reward]
 
 
 def test_markup_in_a_uid_is_text(planted_task: Path, planted_policy: Path, tmp_path: Path) -> None:

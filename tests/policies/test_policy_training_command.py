@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from policies.cli import app, policy_training
+from policies.cli.settings import settings_from
+from policies.corpus_config import CorpusTrainingConfig
+from policies.policy_config import PolicyTrainingConfig
 
 OWN = {
     "per-query": {"--shortlist": "16", "--warm-start": "none"},
@@ -57,3 +61,32 @@ def test_options_of_the_configuration_are_for_whom_they_fit(trained: list[dict[s
         assert result.exit_code == 0, result.output
         assert trained[-1][name] == value
         assert trained[-1]["patience"] == 2
+
+
+def test_every_setting_can_be_given(trained: list[dict[str, Any]]) -> None:
+    """Guards settings without an option of their own: each by its type, and no misspelt one in silence."""
+    pairs = ("learning_rate=1e-3", "evaluate-every=4", "dense=True", "patience=none", "warm_start=none")
+    result = train(*(part for pair in pairs for part in ("--set", pair)))
+    assert result.exit_code == 0, result.output
+    wanted = {"learning_rate": 1e-3, "evaluate_every": 4, "dense": True, "patience": None, "warm_start": "none"}
+    assert {name: trained[-1][name] for name in wanted} == wanted
+    for pair, found in (
+        ("learning_rte=1", "learning_rate"),
+        ("epochs", "NAME=VALUE"),
+        ("epochs=few", "a whole number"),
+        ("dense=1", "true or false"),
+        ("patience=1.5", "a whole number or none"),
+    ):
+        refused = train("--set", pair)
+        assert (refused.exit_code, found in refused.stderr) == (2, True), refused.stderr
+    assert train("--env", "corpus", "--set", "conservative=0.5").exit_code == 0
+    assert trained[-1]["conservative"] == 0.5
+    assert len(trained) == 2
+
+
+@pytest.mark.parametrize("configuration", [PolicyTrainingConfig, CorpusTrainingConfig])
+def test_every_default_can_be_said(configuration: type[Any]) -> None:
+    """Guards a setting of a type that the command line cannot read."""
+    default = configuration()
+    pairs = [f"{field.name}={getattr(default, field.name)}" for field in fields(default)]
+    assert configuration(**settings_from(pairs, configuration)) == default
