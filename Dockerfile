@@ -20,7 +20,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY selector selector
 COPY envs envs
 COPY policies policies
-RUN pip install -c constraints.txt '.[serve]' \
+RUN pip install -c constraints.txt '.[serve,onnx]' \
     && rm -rf /build \
     && useradd --create-home --uid 10001 shotsmith \
     && install -d -o shotsmith -g shotsmith /cache

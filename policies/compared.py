@@ -237,20 +237,35 @@ def training_tokens(folder: Path) -> float | None:
     return read_manifest(folder).training_lm_tokens
 
 
-def hidden_in_training(spec: str) -> int:
-    """Reads how many members of the pool were kept, in mining and training, from queries that they repeat.
+def has_retriever(spec: str) -> bool:
+    """Tells whether a method was trained to retrieve.
 
     Args:
         spec: As it was asked for.
 
     Returns:
-        The number of a retriever, or of that inside an artifact; 0 for all else, and where nobody counted.
+        Whether it is a retriever, or an artifact that holds one.
     """
+    return _retriever(spec) is not None
+
+
+def hidden_in_training(spec: str) -> int | None:
+    """Reads how many members of the pool were kept, in mining and training, from queries that they repeat.
+
+    Args:
+        spec: As it was asked for; a retriever, or an artifact that holds one.
+
+    Returns:
+        The number; None where nobody counted.
+    """
+    folder = _retriever(spec)
+    return None if folder is None else read_retriever_card(folder).hidden_duplicates
+
+
+def _retriever(spec: str) -> Path | None:
     folder = _folder(_parts(spec, "")[0])
-    for retriever in () if folder is None else (folder, folder / ENCODER_FOLDER):
-        if (retriever / CARD_FILE).is_file():
-            return read_retriever_card(retriever).hidden_duplicates or 0
-    return 0
+    places = () if folder is None else (folder, folder / ENCODER_FOLDER)
+    return next((place for place in places if (place / CARD_FILE).is_file()), None)
 
 
 def display_name(spec: str) -> str:

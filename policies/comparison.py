@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
-from policies.compared import Prepared, Surroundings, display_name, hidden_in_training, prepare, reference
+from policies.compared import (
+    Prepared,
+    Surroundings,
+    display_name,
+    has_retriever,
+    hidden_in_training,
+    prepare,
+    reference,
+)
 from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import OwnChoicesError, TooFewExamplesError, UnknownNameError, UsageError
@@ -29,6 +38,7 @@ from selector.evaluation.tables import markdown_tables
 from selector.ordering.permutations import PermutationConfig
 from selector.progress import SILENT, Progress
 from selector.strategies.dense import NearestSelector
+from selector.strategies.named import FIXED
 from selector.types import Example, Selection
 from selector.version import __version__
 from selector.workspace import Workspace
@@ -201,6 +211,12 @@ class _Field:
 
 def _fields(workspace: Workspace, plan: ComparisonPlan, progress: Progress) -> list[_Field]:
     """The methods over each pool, all known to be in order."""
+    if plan.pools > 1 and (named := [name for name in plan.methods if name.startswith(FIXED)]):
+        raise UsageError(
+            f"{named[0]} names members of the task's own pool, and {plan.pools} pools are compared",
+            expected="methods that choose from any pool",
+            remedy="Leave it out, or leave --pools out.",
+        )
     fields = []
     for number in range(plan.pools):
         own = workspace.redrawn(number) if number else workspace
@@ -234,16 +250,25 @@ def _context(
         "leaks": asdict(task.leaks),
         "hidden": _hidden(fields, task.test[: plan.limit]),
         "pools": [own.pool.fingerprint for own in fields],
+        "pool_overlap": _overlap(fields),
         "fingerprints": {"task": task.fingerprint, "language model": workspace.engine.lm.fingerprint},
     }
 
 
-def _hidden(fields: Sequence[_Field], queries: Sequence[Example]) -> dict[str, int]:
+def _overlap(fields: Sequence[_Field]) -> float:
+    """The mean share of members that two pools have in common."""
+    members = [{example.uid for example in own.pool} for own in fields]
+    return float(np.mean([len(one & other) / len(one) for one, other in combinations(members, 2)] or [1.0]))
+
+
+def _hidden(fields: Sequence[_Field], queries: Sequence[Example]) -> dict[str, int | None]:
     """How often a member of a pool was kept from a query that it repeats: from test queries, and in each training."""
-    counted = {"from test queries": sum(len(own.pool.duplicates_of(query)) for own in fields for query in queries)}
+    shown = sum(len(own.pool.duplicates_of(query)) for own in fields for query in queries)
+    counted: dict[str, int | None] = {"from test queries": shown}
     for one in fields[0].prepared:
-        counted[f"in the training of {display_name(one.spec)}"] = hidden_in_training(one.spec)
-    return {where: count for where, count in counted.items() if count}
+        if has_retriever(one.spec):
+            counted[f"in the training of {display_name(one.spec)}"] = hidden_in_training(one.spec)
+    return counted
 
 
 def _stability(around: Surroundings, plan: ComparisonPlan) -> StabilityReport:

@@ -13,7 +13,7 @@ import numpy as np
 
 from selector.data.task import Task
 from selector.errors import TooFewExamplesError
-from selector.evaluation.statistics import Interval, PairedDifference, Values, bootstrap_interval, paired_bootstrap
+from selector.evaluation.statistics import Interval, PairedDifference, Values, accuracy_interval, paired_bootstrap
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import LanguageModel
 from selector.pipeline import Pipeline
@@ -142,4 +142,4 @@ def gain_lines(found: Mapping[str, Gain]) -> list[str]:
 
 
 def _gain(before: Values, after: Values) -> Gain:
-    return Gain(len(before), bootstrap_interval(before), bootstrap_interval(after), paired_bootstrap(after, before))
+    return Gain(len(before), accuracy_interval(before), accuracy_interval(after), paired_bootstrap(after, before))

@@ -171,13 +171,14 @@ def _crossed(methods: tuple[str, ...], orderers: tuple[str, ...]) -> tuple[str, 
 
 
 def _show(outcome: ComparisonOutcome, metrics: tuple[str, ...]) -> None:
-    from selector.evaluation.results import shown_verdict
+    from selector.evaluation.results import several_pools, shown_verdict
     from selector.evaluation.tables import cost_table, metric_table, result_table, sweep_table
 
     console = Console()
     table = result_table(outcome.comparison, metrics=metrics)
-    if metrics and Measurement.get(console, console.options.update(max_width=UNLIMITED), table).maximum > console.width:
-        console.print(result_table(outcome.comparison))
+    apart = metrics or several_pools(outcome.comparison)
+    if apart and Measurement.get(console, console.options.update(max_width=UNLIMITED), table).maximum > console.width:
+        console.print(result_table(outcome.comparison, pools=False))
         table = metric_table(outcome.comparison, metrics)
     console.print(table)
     if len(outcome.comparisons) > 1:

@@ -13,6 +13,7 @@ from policies.cli.answering import ForceOption
 from policies.cli.app import app
 from policies.cli.options import NoCacheOption, SeedOption, TaskOption
 from selector.errors import ExtraMissingError, UsageError
+from selector.retrieval.encoder import ONNX, ONNX_INT8
 from selector.workspace import Workspace
 
 TOKEN_VARIABLE: Final = "SHOTSMITH_TOKEN"  # noqa: S105  # the name of a variable
@@ -72,6 +73,15 @@ def read_token(file: Path | None) -> str:
     return (token or "").strip()
 
 
+def _leave_cores_to_onnx() -> None:
+    """One thread for all other products: they are small, and threads that wait for more spin on the encoder's cores."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    threadpool_limits(limits=1, user_api="blas")
+
+
 @app.command()
 def serve(
     artifact: Annotated[str, typer.Argument(help="The folder of a policy or retriever, or the name of a method.")],
@@ -125,6 +135,8 @@ def serve(
             seed=seed,
             query_encoder=query_encoder,
         )
+        if no_lm and query_encoder in (ONNX, ONNX_INT8):
+            _leave_cores_to_onnx()
         service = Service(answerer, limits=limits, token=token, loopback_only=loopback)
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"serving {answerer.methods[0]} on http://{shown}:{listener.getsockname()[1]}/", err=True)

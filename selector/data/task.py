@@ -124,7 +124,7 @@ class Task:
             The task with that pool.
 
         Raises:
-            UsageError: When there is no reserve, so that every pool would be the same.
+            UsageError: When there is no reserve, so that every pool would be the same, or the draw lacks a label.
         """
         if not self.reserve:
             raise UsageError(
@@ -136,6 +136,14 @@ class Task:
         order = np.random.default_rng(seed).permutation(len(rows))
         members, left = order[: len(self.pool)], order[len(self.pool) :]
         pool = self.pool.remade(rows[at] for at in members)
+        for example in pool:
+            self.template.check(example)
+        if lost := [label for label in self.template.labels if label not in pool.labels]:
+            raise UsageError(
+                f"the pool drawn with seed {seed} has no example of {lost[0]!r}",
+                expected="examples of every label",
+                remedy="Set [data] pool_size to more rows, or compare fewer pools.",
+            )
         return replace(self, pool=pool, reserve=tuple(rows[at] for at in left))
 
     @cached_property

@@ -168,7 +168,7 @@ def facts(comparisons: Sequence[Comparison], queries: int, context: Mapping[str,
         "test queries": f"{queries:,}",
         "baseline": comparisons[-1].baseline,
         "seeds": ", ".join(map(str, context.get("seeds", ()))),
-        "pools": _pools(len(context.get("pools", ()))),
+        "pools": _pools(len(context.get("pools", ())), context.get("pool_overlap", 0.0)),
         "rows left out": _left_out(context.get("leaks", {})),
         "duplicates hidden": _hidden(context.get("hidden", {})),
     }
@@ -187,13 +187,14 @@ def _left_out(leaks: Mapping[str, int]) -> str:
     return f"{repeats} that repeat another split or an earlier row{nearly}"
 
 
-def _pools(count: int) -> str:
-    return f"{count}: the task's own and others of its size" if count > 1 else ""
+def _pools(count: int, overlap: float) -> str:
+    shared = f"; two of them share {100 * overlap:.0f} % of their rows on average"
+    return f"{count}: the task's own and others of its size{shared}" if count > 1 else ""
 
 
-def _hidden(counts: Mapping[str, int]) -> str:
+def _hidden(counts: Mapping[str, int | None]) -> str:
     """How often a member of a pool was kept from a query that it repeats."""
-    return "; ".join(f"{count:,} {where}" for where, count in counts.items())
+    return "; ".join(f"{'unknown' if count is None else f'{count:,}'} {where}" for where, count in counts.items())
 
 
 def _equals(p: str) -> str:

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 ABSENT = "-"
 
 
-def result_table(comparison: Comparison, *, metrics: Sequence[str] = ()) -> Table:
+def result_table(comparison: Comparison, *, metrics: Sequence[str] = (), pools: bool = True) -> Table:
     """Lays a comparison out for a terminal.
 
     Args:
         comparison: The comparison.
         metrics: Further metrics that get a column, by name.
+        pools: Whether the spread over several pools gets one.
 
     Returns:
         A rich table, best method first; LM-free references are dimmed.
@@ -41,16 +42,16 @@ def result_table(comparison: Comparison, *, metrics: Sequence[str] = ()) -> Tabl
     count = len(comparison.rows[0].outcomes)
     table = _table(f"{comparison.shots} shots, {count} test queries, 95 % intervals")
     # Five columns fit 80 characters; seconds stand in results.json and in the report.
-    # With several pools there is a sixth, short one.
-    for heading in ("accuracy", f"vs {comparison.baseline}", "p", *_pools(comparison), *metrics, "LM tokens"):
+    spread = _pools(comparison) if pools else []
+    for heading in ("accuracy", f"vs {comparison.baseline}", "p", *spread, *metrics, "LM tokens"):
         _add_number(table, heading)
     for entry in comparison.summary:
-        _add_method(table, entry, _cells(entry, comparison, metrics))
+        _add_method(table, entry, _cells(entry, comparison, metrics, pools=pools))
     return table
 
 
 def metric_table(comparison: Comparison, metrics: Sequence[str]) -> Table:
-    """Lays metrics out by themselves, for terminals on which their columns do not fit beside the others.
+    """Lays metrics and the spread over pools out, for terminals on which they do not fit beside the other columns.
 
     Args:
         comparison: The comparison.
@@ -59,11 +60,11 @@ def metric_table(comparison: Comparison, metrics: Sequence[str]) -> Table:
     Returns:
         A rich table, method of the best accuracy first.
     """
-    table = _table(f"metrics x 100, {comparison.shots} shots")
-    for name in metrics:
+    table = _table(f"x 100, {comparison.shots} shots")
+    for name in (*_pools(comparison), *metrics):
         _add_number(table, name)
     for entry in comparison.summary:
-        _add_method(table, entry, metric_cells(entry, comparison, metrics))
+        _add_method(table, entry, [*pool_cells(entry, comparison), *metric_cells(entry, comparison, metrics)])
     return table
 
 
@@ -140,8 +141,9 @@ def markdown_tables(
         ]
         parts += [f"### {_markdown(about)}", "\n".join(lines), _markdown(shown_verdict(comparison))]
     parts.append(
-        "Brackets: 95 % bootstrap intervals over queries, seeds averaged per query. p: paired over queries, corrected "
-        "for the number of methods (Holm, 1979). LM tokens: of one run, without training, sharing or cache."
+        "Brackets: 95 % intervals over queries (bootstrap; Wilson's where all answers are alike), seeds and pools "
+        "averaged per query. p: paired over queries, corrected for the number of methods (Holm, 1979)."
+        " LM tokens: of one run, without training, sharing or cache."
         + (" By pool: the lowest and highest mean accuracy over one." if any(map(several_pools, comparisons)) else "")
         + (" Metrics are shown x 100." if metrics else "")
     )
@@ -206,13 +208,13 @@ def _named(entry: Summary) -> str:
     return entry.method if entry.uses_lm else f"{entry.method} (no LM)"
 
 
-def _cells(entry: Summary, comparison: Comparison, metrics: Sequence[str]) -> list[str]:
+def _cells(entry: Summary, comparison: Comparison, metrics: Sequence[str], *, pools: bool = True) -> list[str]:
     versus = entry.versus
     return [
         shown_accuracy(entry.accuracy),
         "baseline" if versus is None else shown_difference(versus),
         "" if versus is None else shown_p(versus),
-        *pool_cells(entry, comparison),
+        *(pool_cells(entry, comparison) if pools else ()),
         *metric_cells(entry, comparison, metrics),
         f"{entry.tokens:,.0f}" if entry.uses_lm else "0",
     ]

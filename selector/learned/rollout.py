@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +16,6 @@ from selector.learned.network import PointerNetwork
 from selector.learned.observation import Observation, observe
 from selector.learned.shortlist import Shortlist
 from selector.types import Selection
-
-FEW_STATES: Final = 64  # a batch of a service, not an evaluation
 
 
 @dataclass(frozen=True)
@@ -154,24 +150,10 @@ def beam_rollout(
 def _logprobs(network: PointerNetwork, states: Sequence[Observation]) -> npt.NDArray[np.float32]:
     """(B, K + 1) log-probabilities of the actions, -inf where they are not valid."""
     batch = {name: torch.from_numpy(np.stack([state[name] for state in states])) for name in states[0]}
-    with torch.inference_mode(), _one_thread(len(states) <= FEW_STATES):
+    with torch.inference_mode():
         logits = network(batch)[0].masked_fill(batch["mask"] == 0, -torch.inf)
         logprobs: npt.NDArray[np.float32] = logits.log_softmax(dim=-1).numpy()
     return logprobs
-
-
-@contextmanager
-def _one_thread(wanted: bool) -> Iterator[None]:
-    """Computes on one thread, where waking another for each small product takes longer than the product."""
-    before = torch.get_num_threads()
-    if not wanted or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _best(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 
 from selector.data.assets import find_bundled, is_bundled
-from selector.errors import ModelLoadError, UnknownNameError
+from selector.errors import ModelLoadError, UnknownNameError, UsageError
 from selector.progress import hidden_library_bars
 
 
@@ -129,6 +129,7 @@ class SentenceEncoder:
 
         Raises:
             UnknownNameError: When there is no such way.
+            UsageError: When this one is a copy that computes in another way already.
             ExtraMissingError: When the extra is not installed.
             ModelLoadError: When ONNX Runtime cannot run this model.
         """
@@ -138,6 +139,12 @@ class SentenceEncoder:
             raise UnknownNameError("query encoder", encoding, known=ENCODINGS)
         if encoding == self.encoding:
             return self
+        if self.encoding != TORCH:
+            raise UsageError(
+                f"an encoder that computes by {self.encoding} was to compute by {encoding}",
+                expected="one that computes by torch",
+                remedy="Load it again.",
+            )
         if encoding == BFLOAT16:
             model = copy.deepcopy(self._model).to(torch.bfloat16)
         else:

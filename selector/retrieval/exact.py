@@ -9,8 +9,6 @@ best: their own products are computed one by one, in one order of summation. Thi
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +21,6 @@ PRODUCTS_AT_ONCE: Final = 2**24  # 64 MiB of float32
 BLOCK: Final = 64  # rows whose largest product stands for them when a bound is looked for
 FEW: Final = 4  # queries for which a product of matrices, which copies the rows first, is no faster than one for each
 WORTH_A_COPY: Final = 2000  # rows; a scan of fewer takes no time
-SMALL: Final = 2**28  # multiplications; one thread takes some milliseconds for them
 ROUNDING: Final = 1e-5  # by how much two ways to compute a product of unit rows may differ, and more
 LEAST: Final = float(np.finfo(np.float32).min)  # what is removed has less
 
@@ -68,8 +65,7 @@ class ExactSearch:
 
     def _candidates(self, asked: Rows, k: int, hidden: Numbers) -> list[Numbers]:
         """Rows of which the k best are a part, by products with all rows."""
-        with _few_threads(len(asked) * self.rows.size):
-            products = asked @ self.rows.T if len(asked) > FEW else np.stack([self.rows @ query for query in asked])
+        products = asked @ self.rows.T if len(asked) > FEW else np.stack([self.rows @ query for query in asked])
         if len(hidden):
             products[:, hidden] = -np.inf
         slack = ROUNDING * np.maximum(1, np.linalg.norm(asked, axis=1))
@@ -108,18 +104,6 @@ class _Coarse:
         own = np.einsum("pd,d->p", self._rows[numbers[0]], query)
         proven = wanted == len(self._rows) or (own > unseen).sum() >= k
         return np.asarray(numbers[0], dtype=np.int64) if proven else None
-
-
-def _few_threads(multiplications: int) -> AbstractContextManager[object]:
-    """One thread for what is small: another one saves little, then spins for more work on a core that others need."""
-    return _blas().limit(limits=1, user_api="blas") if multiplications <= SMALL else nullcontext()
-
-
-@cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 def _best(rows: Rows, query: Rows, candidates: Numbers, k: int) -> tuple[Rows, Numbers]:

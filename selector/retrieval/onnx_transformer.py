@@ -131,8 +131,9 @@ def _converted(network: torch.nn.Module, inputs: Mapping[str, torch.Tensor], *, 
             chosen = str(small if int8 else path)
             return onnxruntime.InferenceSession(chosen, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # of the exporter, whose errors have no common kind
+            told = str(error).strip().partition("\n")[0]
             raise ModelLoadError(
-                f"encoder {source!r} cannot be converted ({type(error).__name__}: {str(error).splitlines()[0]})",
+                f"encoder {source!r} cannot be converted ({type(error).__name__}: {told})",
                 expected="a transformer that ONNX can express",
                 remedy="Let torch run it.",
             ) from error

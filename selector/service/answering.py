@@ -20,12 +20,11 @@ from selector.retrieval.encoder import TORCH
 from selector.service.choices import Recipe, Shown
 from selector.service.journal import EditJournal, added, edited, removed
 from selector.service.lazy_model import LazyLanguageModel
-from selector.service.methods import POLICY, QuickQueries, ServedMethod, served_method
+from selector.service.methods import QuickQueries, ServedMethod, served_method
 from selector.service.remembering import Remembered, forget_queries
 from selector.strategies.base import Selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.dense import NearestSelector
-from selector.strategies.exported import queries_of_another_task
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.named import DEV_METHODS, EMBEDDING_METHODS, LM_METHODS, TEXT_METHODS, build_selector
 from selector.strategies.updated import updated_selector
@@ -77,6 +76,8 @@ class Answerer:
         self._force = force
         self._seed = seed
         self._quick = QuickQueries(query_encoder)
+        if query_encoder != TORCH:
+            self._quick.copy_of(workspace.encoder)  # it takes seconds: not in the middle of a request
         self._lm = LazyLanguageModel((lambda: workspace.engine.lm) if with_lm else None)
         self._served: ServedMethod = served_method(served)
         if self._served.name in (*LM_METHODS, *DEV_METHODS) and not with_lm:
@@ -344,8 +345,7 @@ class Answerer:
     def _built(self, method: str) -> Selector:
         if method == self._served.name and self._served.folder is not None:
             force = self._force or self.pool is not self.task.pool  # which was edited, and differs on purpose
-            others = self._force and self._served.name == POLICY
-            asked = queries_of_another_task(self._served.folder, self.task) if others else ()
+            asked = self._served.task_queries(self.task) if self._force else ()
             return self._served.load(self.pool, engine=self._needed_engine, force=force, task_queries=asked)
         engine = self._engine(asked=method not in (*FREE_METHODS, *TOKEN_METHODS))
         return build_selector(method, engine=engine, encoder=self._workspace.encoder, dev=self._dev(), seed=self._seed)

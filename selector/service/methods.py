@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selector.data.pool import Pool
+from selector.data.task import Task
 from selector.errors import UnknownNameError
 from selector.inference.engine import InferenceEngine
 from selector.learned.artifact import MANIFEST_FILE
-from selector.retrieval.encoder import ENCODINGS, TORCH, SentenceEncoder
+from selector.retrieval.encoder import ENCODINGS, TORCH, SentenceEncoder, TextEncoder
 from selector.strategies.base import Selector
 from selector.strategies.dense import NearestSelector
-from selector.strategies.exported import load_learned
+from selector.strategies.exported import load_learned, queries_of_another_task
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.named import METHODS, UPPER_BOUNDS
 from selector.strategies.retriever import CARD_FILE
-from selector.types import Query
+from selector.types import Example, Query
 
 POLICY, RETRIEVER = "policy", "retriever"
 
@@ -33,6 +34,18 @@ class ServedMethod:
 
     name: str
     folder: Path | None = None
+
+    def task_queries(self, task: Task) -> tuple[Example, ...]:
+        """Gives what stands for a task, where a policy was made for another one.
+
+        Args:
+            task: The task.
+
+        Returns:
+            Its queries; none for a retriever or a method, or where the policy was made for it.
+        """
+        foreign = self.folder is not None and self.name == POLICY
+        return queries_of_another_task(self.folder or "", task) if foreign else ()
 
     def load(
         self, pool: Pool, *, engine: Callable[[], InferenceEngine], force: bool, task_queries: Sequence[Query] = ()
@@ -74,6 +87,25 @@ class QuickQueries:
         self._encoding = encoding
         self.encoders: dict[str, SentenceEncoder] = {}
 
+    def copy_of(self, encoder: TextEncoder) -> TextEncoder:
+        """Makes the copy of an encoder, where there is none yet.
+
+        Args:
+            encoder: Any; only one that computes by torch has a copy.
+
+        Returns:
+            The copy; the encoder itself where it has none.
+
+        Raises:
+            ExtraMissingError: When the way needs an extra that is not installed.
+            ModelLoadError: When the encoder cannot compute so.
+        """
+        if not isinstance(encoder, SentenceEncoder) or not encoder.encoding == TORCH != self._encoding:
+            return encoder
+        if encoder.fingerprint not in self.encoders:
+            self.encoders[encoder.fingerprint] = encoder.computing(self._encoding)
+        return self.encoders[encoder.fingerprint]
+
     def given_to(self, selector: Selector) -> Selector:
         """Changes how a selector embeds queries.
 
@@ -90,11 +122,7 @@ class QuickQueries:
         nearest = selector.nearest if isinstance(selector, LearnedSelector) else selector
         if not isinstance(nearest, NearestSelector):
             return selector
-        own = nearest.query_encoder
-        if isinstance(own, SentenceEncoder) and own.encoding == TORCH != self._encoding:
-            if own.fingerprint not in self.encoders:
-                self.encoders[own.fingerprint] = own.computing(self._encoding)
-            nearest.query_encoder = self.encoders[own.fingerprint]
+        nearest.query_encoder = self.copy_of(nearest.query_encoder)
         return selector
 
 

@@ -134,7 +134,7 @@
     const often = pairs.filter(([gold, answer]) => gold !== answer).sort((one, other) => other[2] - one[2]).slice(0, 5);
     const listed = often.map(([gold, answer, times]) => `${data.labels[gold]} as ${data.labels[answer]} (${times})`);
     at("confusion-note").textContent =
-      "Counts of queries, over all seeds. " +
+      "Counts of queries, over all seeds and pools. " +
       (listed.length ? `Most often mistaken: ${listed.join(", ")}.` : "There is no mistake.") +
       (pooled ? ` Shown are the ${labels.length} labels with most mistakes; the others are pooled.` : "");
   }

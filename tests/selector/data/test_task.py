@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from selector.data.assets import CARRIERS, find_bundled, is_bundled
 from selector.data.bundled import BUNDLED_DATA, load_bundled
 from selector.data.paths import cache_folder, score_store_path
-from selector.data.pool import normalised_text
+from selector.data.pool import Pool, normalised_text
 from selector.data.task import Task, task_path
 from selector.errors import (
     BundledPackageMissingError,
@@ -81,6 +82,17 @@ def test_another_pool_is_drawn_from_all_rows_that_could_stand_in_it(tmp_path: Pa
     assert len({task.fingerprint, *(own.fingerprint for own in drawn)}) == 3
     with pytest.raises(UsageError, match="holds all 28 rows"):
         Task.load(write(tmp_path)).redrawn(1)
+    rare = next(one for one in task.pool if one.label == "neg")
+    common = [one for one in (*task.pool, *task.reserve) if one.label == "pos"]
+    few = replace(task, pool=Pool([rare, *common[:3]]), reserve=tuple(common[3:]))
+    told = []
+    for seed in range(1, 9):
+        try:
+            assert rare in few.redrawn(seed).pool
+        except UsageError as error:
+            told.append("no example of 'neg'" in str(error))
+    assert told
+    assert all(told)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from selector.errors import ExtraMissingError, ModelLoadError, UnknownNameError
+from selector.errors import ExtraMissingError, ModelLoadError, UnknownNameError, UsageError
 from selector.retrieval import onnx_transformer
-from selector.retrieval.encoder import BFLOAT16, ONNX, ONNX_INT8, SentenceEncoder, TextEncoder, TokenEncoder
+from selector.retrieval.encoder import BFLOAT16, ONNX, ONNX_INT8, TORCH, SentenceEncoder, TextEncoder, TokenEncoder
 
 
 @pytest.mark.bundled
@@ -101,6 +101,8 @@ def test_encoders_that_read_less_do_not_share_embeddings() -> None:
 @pytest.mark.parametrize(("encoding", "least"), [(BFLOAT16, 0.999), (ONNX, 0.999999), (ONNX_INT8, 0.97)])
 def test_a_quicker_copy_is_another_encoder_that_means_the_same(encoding: str, least: float) -> None:
     """Guards quick queries: close to what the pool was embedded with, of unit norm, and never mistaken for it."""
+    if encoding != BFLOAT16:
+        pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
     encoder = SentenceEncoder.load("all-minilm-l6-v2")
     texts = ["a film about a clumsy detective", "stock prices fell", "a warm comedy " * 40]
     exact = encoder.encode(texts)
@@ -119,6 +121,7 @@ def test_a_quicker_copy_is_another_encoder_that_means_the_same(encoding: str, le
 @pytest.mark.bundled
 def test_what_a_text_is_embedded_as_in_8_bits_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards 8-bit activations against being scaled by a whole batch, and padding, order and an empty text."""
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
     quick = SentenceEncoder.load("all-minilm-l6-v2").computing(ONNX_INT8)
     texts = ["", "x", "a warm comedy " * 100, "stock prices fell", *(f"film {number}" for number in range(40))]
     together = quick.encode(texts)
@@ -134,6 +137,10 @@ def test_what_onnx_cannot_run_is_named() -> None:
     fake = SentenceEncoder(_Reading(2), fingerprint="same", source="fake")
     with pytest.raises(UnknownNameError, match="bfloat16"):
         fake.computing("bfloat8")
+    quick = SentenceEncoder(_Reading(2), fingerprint="same", source="fake", encoding=BFLOAT16)
+    for encoding in (TORCH, ONNX):  # which would pass rounded weights off as exact ones
+        with pytest.raises(UsageError, match="expected one that computes by torch"):
+            quick.computing(encoding)
     with pytest.raises(ModelLoadError, match="does not begin with a transformer"):
         onnx_transformer.run_by_onnx(torch.nn.Sequential(torch.nn.Linear(2, 2)), int8=False, source="fake")
 
