@@ -25,8 +25,6 @@ from policies.cli.options import (
     progress_for,
 )
 from policies.cli.settings import SettingsOption, settings_from
-from policies.corpus_config import CorpusTrainingConfig
-from policies.policy_config import PolicyTrainingConfig
 from selector.errors import UnknownNameError, UsageError
 from selector.workspace import Workspace
 
@@ -113,7 +111,7 @@ def train_policy(
     _refuse_options_of_others(context, env)
     if retriever is not None:
         check_there(retriever)
-    chosen = settings_from(others, CorpusTrainingConfig if env == "corpus" else PolicyTrainingConfig)
+    chosen = settings_from(others, _configuration(env))
     progress = progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, engine=engine, ray_address=ray_address, progress=progress)
     given: dict[str, Any] = {"shots": shots, "reward": reward or None, "may_stop": may_stop, "seed": seed}
@@ -128,6 +126,16 @@ def train_policy(
     if not quiet:
         print_usage(workspace.usage)
     print_folder(run, as_json=as_json, usage=workspace.usage)
+
+
+def _configuration(env: str) -> type[Any]:
+    if env == "corpus":
+        from policies.corpus_config import CorpusTrainingConfig
+
+        return CorpusTrainingConfig
+    from policies.policy_config import PolicyTrainingConfig
+
+    return PolicyTrainingConfig
 
 
 def _refuse_options_of_others(context: typer.Context, env: str) -> None:
@@ -145,11 +153,11 @@ def _refuse_options_of_others(context: typer.Context, env: str) -> None:
 
 def _trained(workspace: Workspace, out: Path, env: str, given: dict[str, Any], **work: Any) -> Path:
     """Trains with the settings that were given; a configuration has a default for the others."""
-    said = {name: value for name, value in given.items() if value is not None}
+    config = _configuration(env)(**{name: value for name, value in given.items() if value is not None})
     if env == "corpus":
         from policies.corpus_stage import train_corpus_policy_on
 
-        return train_corpus_policy_on(workspace, out, config=CorpusTrainingConfig(**said), **work)
+        return train_corpus_policy_on(workspace, out, config=config, **work)
     from policies.stages import train_policy_on
 
-    return train_policy_on(workspace, out, config=PolicyTrainingConfig(**said), **work)
+    return train_policy_on(workspace, out, config=config, **work)

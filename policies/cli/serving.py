@@ -13,7 +13,6 @@ from policies.cli.answering import ForceOption
 from policies.cli.app import app
 from policies.cli.options import NoCacheOption, SeedOption, TaskOption
 from selector.errors import ExtraMissingError, UsageError
-from selector.retrieval.encoder import ONNX, ONNX_INT8
 from selector.workspace import Workspace
 
 TOKEN_VARIABLE: Final = "SHOTSMITH_TOKEN"  # noqa: S105  # the name of a variable
@@ -135,7 +134,7 @@ def serve(
             seed=seed,
             query_encoder=query_encoder,
         )
-        if no_lm and query_encoder in (ONNX, ONNX_INT8):
+        if no_lm and query_encoder.startswith("onnx"):
             _leave_cores_to_onnx()
         service = Service(answerer, limits=limits, token=token, loopback_only=loopback)
         shown = f"[{host}]" if ":" in host else host
