@@ -106,7 +106,6 @@ class DemonstrationSource:
             TaskFileError: When the task file is missing or wrong.
         """
         from selector.inference.engine import InferenceEngine
-        from selector.learned.artifact import MANIFEST_FILE
         from selector.strategies.exported import load_learned, queries_of_another_task
         from selector.strategies.updated import updated_selector
         from selector.workspace import Workspace
@@ -120,8 +119,7 @@ class DemonstrationSource:
                 return own
             return InferenceEngine(own.lm, own.template, pool, scoring=own.scoring, calibration=own.calibration)
 
-        policy = (Path(folder) / MANIFEST_FILE).is_file()
-        others = queries_of_another_task(folder, workspace.task) if force and policy else ()
+        others = queries_of_another_task(folder, workspace.task) if force else ()
 
         def build(pool: Pool) -> Selector:
             # Only the pool of the task is held to the policy's fingerprint: a grown one is other on purpose.

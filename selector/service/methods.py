@@ -44,8 +44,7 @@ class ServedMethod:
         Returns:
             Its queries; none for a retriever or a method, or where the policy was made for it.
         """
-        foreign = self.folder is not None and self.name == POLICY
-        return queries_of_another_task(self.folder or "", task) if foreign else ()
+        return () if self.folder is None else queries_of_another_task(self.folder, task)
 
     def load(
         self, pool: Pool, *, engine: Callable[[], InferenceEngine], force: bool, task_queries: Sequence[Query] = ()

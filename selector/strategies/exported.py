@@ -9,7 +9,7 @@ from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import PER_QUERY, read_manifest
+from selector.learned.artifact import MANIFEST_FILE, PER_QUERY, read_manifest
 from selector.strategies.base import Selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.learned import LearnedSelector
@@ -64,15 +64,17 @@ def queries_of_another_task(folder: Path | str, task: Task) -> tuple[Example, ..
     """Gives the queries that stand for a task, where an artifact was made for another one or for another pool.
 
     Args:
-        folder: The artifact.
+        folder: The artifact; any other folder knows nothing of tasks.
         task: The task.
 
     Returns:
-        Its reward queries, or dev queries where there are none; empty where the artifact was made for it.
+        Its reward queries, or dev queries where there are none; empty where the artifact was made for it, or is none.
 
     Raises:
-        ArtifactError: When the artifact is missing or damaged.
+        ArtifactError: When the artifact is damaged.
     """
+    if not (Path(folder) / MANIFEST_FILE).is_file():
+        return ()
     trained = read_manifest(Path(folder)).fingerprints
     own = {"pool": task.pool.fingerprint, "template": task.template.fingerprint}
     return (task.reward or task.dev) if any(trained.get(part) != present for part, present in own.items()) else ()
