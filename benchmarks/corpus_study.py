@@ -74,10 +74,13 @@ class CorpusStudy(VariantStudy):
         limit: Answer this many test queries at most.
         work: Where runs and policies are kept.
         out: Where the result goes.
+        dtype: Of the language model.
     """
 
-    def __init__(self, name: str, seed: int, *, limit: int | None, work: Path, out: Path) -> None:
-        super().__init__(name, seed, limit=limit, work=work, out=out)
+    def __init__(
+        self, name: str, seed: int, *, limit: int | None, work: Path, out: Path, dtype: str = "float32"
+    ) -> None:
+        super().__init__(name, seed, limit=limit, work=work, out=out, dtype=dtype)
         task = self.workspace.task
         half, rewarded = len(task.pool) // 2, len(task.dev) // 2
         self.new_pool = Pool(list(task.pool)[half:])
@@ -137,12 +140,13 @@ def main(
     limit: Annotated[int | None, typer.Option(help="Answer this many test queries at most.")] = None,
     work: Annotated[Path, typer.Option(help="Where policies are kept.")] = HERE / ".work" / "epr",
     out: Annotated[Path, typer.Option(help="Where the results go.")] = HERE / "results" / "corpus",
+    dtype: Annotated[str, typer.Option(help="Of the language model.")] = "float32",
 ) -> None:
     """Runs the study, all tasks with the first seed and variant first."""
     for seed in map(int, seeds.split(",")):
         for variant in variants.split(";"):
             for name in tasks.split(","):
-                CorpusStudy(name, seed, limit=limit, work=work, out=out).run_variant(variant)
+                CorpusStudy(name, seed, limit=limit, work=work, out=out, dtype=dtype).run_variant(variant)
 
 
 if __name__ == "__main__":

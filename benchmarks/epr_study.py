@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,7 @@ from policies.mining import MiningConfig
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.stages import RECALL, mine_candidates, train_retriever_on
 from selector.data.task import Task
+from selector.errors import UsageError
 from selector.evaluation.references import reference_answers, vote_of
 from selector.pipeline import Pipeline
 from selector.progress import RichProgress
@@ -58,10 +59,17 @@ class Study:
         limit: Answer this many test queries at most.
         work: Where mined lists and retrievers are kept.
         out: Where the result goes.
+        dtype: Of the language model; float32 gives the same answers on every machine.
+
+    Raises:
+        UsageError: When the result was measured with another dtype.
     """
 
-    def __init__(self, name: str, seed: int, *, limit: int | None, work: Path, out: Path) -> None:
-        self.workspace = Workspace(Task.load(name, seed=seed, data_dir=SHARED_DATA))
+    def __init__(
+        self, name: str, seed: int, *, limit: int | None, work: Path, out: Path, dtype: str = "float32"
+    ) -> None:
+        loaded = Task.load(name, seed=seed, data_dir=SHARED_DATA)
+        self.workspace = Workspace(replace(loaded, lm=replace(loaded.lm, dtype=dtype)))
         self.seed = seed
         self.work = work / f"{name}-{seed}"
         self.path = out / f"{name}-{seed}.json"
@@ -74,6 +82,7 @@ class Study:
             "shots": SHOTS,
             "free_text": self.free_text,
             "pool": len(task.pool),
+            "dtype": dtype,
             "cost": {},
             "config": {},
             "metrics": {},
@@ -81,6 +90,12 @@ class Study:
         }
         if self.path.is_file():
             self.result |= json.loads(self.path.read_text(encoding="utf-8"))
+        if self.result["dtype"] != dtype:
+            raise UsageError(
+                f"{self.path} was measured in {self.result['dtype']}",
+                expected=dtype,
+                remedy=f"Pass --dtype {self.result['dtype']}, or another --out.",
+            )
         uids = [query.uid for query in self.queries]  # seeds share queries, which intervals must know
         self.result["uids"] = max(self.result.get("uids", []), uids, key=len)
         gold = [query.label for query in self.queries]
@@ -208,11 +223,12 @@ def main(
     limit: Annotated[int | None, typer.Option(help="Answer this many test queries at most.")] = None,
     work: Annotated[Path, typer.Option(help="Where mined lists and retrievers are kept.")] = HERE / ".work" / "epr",
     out: Annotated[Path, typer.Option(help="Where the results go.")] = HERE / "results" / "epr",
+    dtype: Annotated[str, typer.Option(help="Of the language model.")] = "float32",
 ) -> None:
     """Runs the study, all tasks with the first seed first."""
     for seed in map(int, seeds.split(",")):
         for name in tasks.split(","):
-            study = Study(name, seed, limit=limit, work=work, out=out)
+            study = Study(name, seed, limit=limit, work=work, out=out, dtype=dtype)
             study.run()
 
 

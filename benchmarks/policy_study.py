@@ -167,12 +167,13 @@ def main(
     limit: Annotated[int | None, typer.Option(help="Answer this many test queries at most.")] = None,
     work: Annotated[Path, typer.Option(help="Where retrievers and policies are kept.")] = HERE / ".work" / "epr",
     out: Annotated[Path, typer.Option(help="Where the results go.")] = HERE / "results" / "policies",
+    dtype: Annotated[str, typer.Option(help="Of the language model, as in the EPR study.")] = "float32",
 ) -> None:
     """Runs the study, all tasks with the first seed and variant first."""
     for seed in map(int, seeds.split(",")):
         for variant in variants.split(";"):
             for name in tasks.split(","):
-                PolicyStudy(name, seed, limit=limit, work=work, out=out).run_variant(variant)
+                PolicyStudy(name, seed, limit=limit, work=work, out=out, dtype=dtype).run_variant(variant)
 
 
 if __name__ == "__main__":

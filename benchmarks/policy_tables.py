@@ -60,7 +60,7 @@ def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = PER_
 
     Returns:
         Lines of Markdown: a row for each variant and task, and for each variant over all its queries. What was answered
-        to other queries than the retriever's study has is left out.
+        to other queries than the retriever's study has, or in another dtype, is left out.
     """
     retrievers = {(study["task"], study["seed"]): study for studies in found.values() for study in studies}
     pairs: defaultdict[str, defaultdict[str, list[tuple[Study, Study]]]] = defaultdict(lambda: defaultdict(list))
@@ -71,7 +71,9 @@ def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = PER_
             count = min(len(answers), len(beside["gold"]))
             # A retriever that has been trained again since shows in neither file, unless its study drew other queries.
             is_trained = f"training {variant}" in study["config"]
-            if not is_trained or any(study[part][:count] != beside[part][:count] for part in ("gold", "uids")):
+            if not is_trained or study["dtype"] != beside["dtype"]:
+                continue
+            if any(study[part][:count] != beside[part][:count] for part in ("gold", "uids")):
                 continue
             given = {name: own[:count] for name, own in beside["answers"].items()} | {variant: answers[:count]}
             cut = {part: beside[part][:count] for part in ("gold", "uids")}

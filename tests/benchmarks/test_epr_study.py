@@ -17,6 +17,7 @@ from benchmarks.search import COLUMNS
 from envs.planted import planted_problem
 from policies.retriever_config import RetrieverTrainingConfig
 from selector.data.task import Task
+from selector.errors import UsageError
 
 
 def study(task: str, seed: int, right: dict[str, int], *, queries: int = 10) -> dict[str, Any]:
@@ -98,6 +99,8 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert done == ["majority", "2 more", *epr_study.REFERENCES, "epr", "nearest", "bm25", "random"]
     monkeypatch.setattr(epr_study, "mine_candidates", lambda *_, **__: pytest.fail("mined again"))
     Study("rotten-tomatoes", 0, limit=5, **places).run()
+    with pytest.raises(UsageError, match="measured in float32"):
+        Study("rotten-tomatoes", 0, limit=5, **places, dtype="bfloat16")
 
 
 def test_what_was_made_otherwise_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

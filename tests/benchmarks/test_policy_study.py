@@ -69,6 +69,7 @@ def written(folder: Path, **changes: Any) -> Path:
     study = {
         "task": "sst2",
         "seed": 1,
+        "dtype": "float32",
         "config": {"training rl": {}},
         "cost": {"training rl": {"tokens": 5000, "seconds": 90}},
         "answers": {"rl": ["a", "b", "a", "b"], "rl, dense": ["a"]},
@@ -86,6 +87,7 @@ def test_a_policy_is_paired_with_the_same_queries_alone(tmp_path: Path) -> None:
     retriever = {
         "task": "sst2",
         "seed": 1,
+        "dtype": "float32",
         "free_text": False,
         "answers": {"epr": ["a", "b", "b"], **others},
         "uids": ["1", "2", "3"],
@@ -97,7 +99,7 @@ def test_a_policy_is_paired_with_the_same_queries_alone(tmp_path: Path) -> None:
     assert cells[:6] == ["rl", "sst2", "3", "66.7", "66.7", "-33.3 [-100.0, +0.0]"]
     assert head.count("|") == row.count("|") == everything.count("|")
     assert end == ""
-    for name, changed in (("uids", ["1", "2", "9", "4"]), ("gold", ["a", "b", "a", "b"])):
+    for name, changed in (("uids", ["1", "2", "9", "4"]), ("gold", ["a", "b", "a", "b"]), ("dtype", "bfloat16")):
         assert len(policy_study_lines(found, written(tmp_path / name, **{name: changed}))) == 3
     later = {"uids": ["1", "2", "3", "9"], "gold": ["a", "b", "b", "a"]}  # beyond what both have answered
     assert len(policy_study_lines(found, written(tmp_path / "later", **later))) == 5
