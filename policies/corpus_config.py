@@ -37,6 +37,8 @@ class CorpusTrainingConfig:
         may_stop: Whether the policy may choose fewer demonstrations.
         lm_features: Whether the policy reads the language model, in serving too.
         evaluate_every: Steps between two evaluations on dev.
+        finalists: How many of the prompts that training has valued highest are judged by dev queries too; the best over
+            both is what the pool of the training is shown. With 0 the network's own choice is.
         patience: Evaluations without a better one after which training ends, further episodes included; None for no
             early end.
         copies: Episodes that are played side by side, one language-model batch a step.
@@ -65,6 +67,7 @@ class CorpusTrainingConfig:
     may_stop: bool = False
     lm_features: bool = False
     evaluate_every: int = 200
+    finalists: int = 20
     patience: int | None = None
     copies: int = 4
     seed: int = 0
@@ -79,9 +82,9 @@ class CorpusTrainingConfig:
                 raise UsageError(
                     f"{name} is {getattr(self, name)}", expected="at least 1", remedy="Choose another number."
                 )
-        if self.online_episodes < 0 or not 0 <= self.dropout < 1:
+        if self.online_episodes < 0 or self.finalists < 0 or not 0 <= self.dropout < 1:
             raise UsageError(
-                f"online_episodes is {self.online_episodes} and dropout {self.dropout}",
+                f"online_episodes is {self.online_episodes}, finalists {self.finalists} and dropout {self.dropout}",
                 expected="none or more, and a share below 1",
                 remedy="Choose other numbers.",
             )

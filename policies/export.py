@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from policies.finalists import read_prompt
 from policies.runs import CORPUS_RUN, Best, Provenance, provenance_of, read_best, read_corpus_best, read_run
 from policies.training_usage import read_usage
 from selector.errors import ArtifactError, ArtifactMismatchError
@@ -40,7 +41,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
     trained = _retriever(provenance_of(content))
     asked = _training_tokens(run, trained)
     if content.get("kind") == CORPUS_RUN:
-        learned = read_corpus_best(run)
+        learned, kept = read_corpus_best(run), read_prompt(run)
         manifest = _manifest(
             content,
             learned,
@@ -49,6 +50,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
             kind=CORPUS,
             training_lm_tokens=asked,
             candidates=tuple(content["candidates"]),
+            prompt=kept.indices if kept is not None else (),
             features=tuple(content["features"]),
         )
         return write_corpus_artifact(

@@ -3,7 +3,8 @@
 First random episodes are collected, which is all that the language model is asked for; then the Q-network learns from
 them, keeps the weights whose choice does best on dev, and goes on after a kill exactly as if it had not stopped. It may
 then play further episodes by its own values. It stops early when dev does not get better, and logs to TensorBoard and
-metrics.jsonl. It is told a decision problem and does not know where rewards come from.
+metrics.jsonl. At the end the best prompts of all episodes are judged once more, and the best one is kept beside the
+network; see `policies.finalists`. It is told a decision problem and does not know where rewards come from.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from policies.episodes import (
     roll_episodes,
     write_episodes,
 )
+from policies.finalists import PROMPT_FILE, choose_prompt, write_prompt
 from policies.q_learner import ConservativeQLearner, Losses, restore_learner, save_learner
 from policies.replay import Replay, keep_uncertainty, recall_uncertainty
 from policies.runs import (
@@ -41,6 +43,7 @@ from policies.runs import (
     append_metrics,
     forget_metrics_after,
     open_run,
+    read_corpus_best,
     run_content,
     save_best,
 )
@@ -48,6 +51,7 @@ from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.corpus_observation import STATE_FEATURES
 from selector.progress import SILENT, Progress
 from selector.strategies.corpus import greedy_set
+from selector.types import Selection
 
 EPISODES_FILE, ONLINE_FILE, UNCERTAINTY_FILE = "episodes.jsonl", "online.jsonl", "uncertainty.safetensors"
 PARITY_STATES = 16
@@ -91,10 +95,28 @@ def train_corpus_policy(
     }
     resumed = open_run(out, content, resume=resume)
     place = latest_checkpoint(out / "checkpoints") if resumed else None
-    if place is not None and (
+    ended = place is not None and (
         steps_of(place) >= config.total_steps or patience_ended(config.patience, extra_of(place))
-    ):
-        return out
+    )
+    if not ended:
+        (out / PROMPT_FILE).unlink(missing_ok=True)  # of a training whose checkpoints are gone
+        _train(problem, dev, out=out, config=config, sizes=sizes, place=place, progress=progress)
+    if config.finalists and not (out / PROMPT_FILE).is_file():
+        _keep_prompt(problem, dev, out=out, config=config, progress=progress)
+    return out
+
+
+def _train(
+    problem: CorpusProblem,
+    dev: CorpusProblem,
+    *,
+    out: Path,
+    config: CorpusTrainingConfig,
+    sizes: CorpusNetworkConfig,
+    place: Path | None,
+    progress: Progress,
+) -> None:
+    """Collects what is not collected yet and learns from it, from a checkpoint where there is one."""
     recall_uncertainty(out / UNCERTAINTY_FILE, problem)
     episodes = collect_episodes(
         problem,
@@ -112,7 +134,36 @@ def train_corpus_policy(
         _Training(problem, dev, replay=replay, learner=_learner(problem, config, sizes), out=out, config=config).run(
             place, advance
         )
-    return out
+
+
+def _keep_prompt(
+    problem: CorpusProblem, dev: CorpusProblem, *, out: Path, config: CorpusTrainingConfig, progress: Progress
+) -> None:
+    recall_uncertainty(out / UNCERTAINTY_FILE, problem)
+    with torch.random.fork_rng(devices=[]):  # a network is made with random weights first
+        best = read_corpus_best(out).network
+    prompt = choose_prompt(
+        problem,
+        dev,
+        random=read_episodes(out / EPISODES_FILE),
+        online=read_episodes(out / ONLINE_FILE),
+        policy=_own_choice(best, dev, config),
+        finalists=config.finalists,
+        progress=progress,
+    )
+    write_prompt(out, prompt)
+
+
+def _own_choice(network: CorpusQNetwork, problem: CorpusProblem, config: CorpusTrainingConfig) -> Selection:
+    """What the network chooses among the candidates of the training."""
+    return greedy_set(
+        network,
+        problem.candidates,
+        horizon=config.shots,
+        may_stop=config.may_stop,
+        constraints=problem.config.constraints,
+        uncertainty=problem.uncertainty,
+    )
 
 
 def candidates_fingerprint(problem: CorpusProblem) -> str:
@@ -238,14 +289,7 @@ class _Training:
 
     def _evaluate(self, logger: Logger) -> None:
         dev, config = self._dev, self._config
-        chosen = greedy_set(
-            self._learner.network,
-            dev.candidates,
-            horizon=config.shots,
-            may_stop=config.may_stop,
-            constraints=dev.config.constraints,
-            uncertainty=dev.uncertainty,
-        )
+        chosen = _own_choice(self._learner.network, dev, config)
         metrics = {"dev_value": float(dev.scorer.potentials([0], [chosen])[0])}
         difference, conservative = np.mean(self._losses, axis=0)
         self._losses.clear()

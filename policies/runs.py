@@ -4,6 +4,7 @@ run.json        configuration, provenance and network sizes; written first, comp
 metrics.jsonl   one line for each evaluation on dev
 checkpoints/    the newest training state
 best/           weights of the best evaluation, and observations with their scores for the parity check
+prompt.json     the best prompt that was valued, where one prompt serves a task
 tensorboard/    curves
 """
 
@@ -36,7 +37,8 @@ _SCRATCH: Final = f".{RUN_FILE}.new"
 _PARTS: Final = frozenset(
     [
         *("checkpoints", "best", ".best", "tensorboard"),
-        *("lm_usage.json", ".lm_usage.json.new", "uncertainty.safetensors", ".uncertainty.safetensors.new"),
+        *("lm_usage.json", ".lm_usage.json.new", "prompt.json", ".prompt.json.new"),
+        *("uncertainty.safetensors", ".uncertainty.safetensors.new"),
         *(f"{name}.{end}" for name in ("metrics", "episodes", "online", "oracle") for end in ("jsonl", "new")),
     ]
 )

@@ -45,6 +45,7 @@ LATER_KEYS: Final[Mapping[str, Any]] = MappingProxyType(
         "max_per_label": None,
         "token_budget": None,
         "training_lm_tokens": None,
+        "prompt": (),
     }
 )
 """What the first manifests of version 1 do not say."""
@@ -74,6 +75,8 @@ class Manifest:
         token_budget: How many tokens its demonstrations may have together; None for no limit.
         training_lm_tokens: Tokens that its training asked of the language model, mining for its retriever among them,
             without sharing or cache; None where nobody counted them.
+        prompt: Pool positions of the best prompt that its training has seen valued, in prompt order, where one prompt
+            serves the whole task; empty where the network alone chooses.
     """
 
     shots: int
@@ -93,6 +96,7 @@ class Manifest:
     max_per_label: int | None = None
     token_budget: int | None = None
     training_lm_tokens: int | None = None
+    prompt: tuple[int, ...] = ()
 
     @property
     def constraints(self) -> Constraints:
@@ -272,7 +276,7 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
             remedy="Use the version of shotsmith that wrote it, or export the policy again.",
         )
     try:
-        tuples = {name: tuple(content[name]) for name in ("features", "candidates")}
+        tuples = {name: tuple(content[name]) for name in ("features", "candidates", "prompt")}
         manifest = Manifest(**{entry.name: content[entry.name] for entry in fields(Manifest)} | tuples)
     except KeyError as error:
         raise _damaged(path, f"without the key {error}") from error
@@ -306,6 +310,8 @@ def _misfits(manifest: Manifest) -> list[str]:
         "metrics": _maps_to(manifest.metrics, int, float),
         "features": all(isinstance(name, str) for name in manifest.features),
         "candidates": all(_is_count(place, least=0) for place in manifest.candidates),
+        "prompt": set(manifest.prompt) <= set(manifest.candidates)
+        and len(set(manifest.prompt)) == len(manifest.prompt),
         "max_per_label": manifest.max_per_label is None or _is_count(manifest.max_per_label),
         "token_budget": manifest.token_budget is None or _is_count(manifest.token_budget),
         "training_lm_tokens": manifest.training_lm_tokens is None or _is_count(manifest.training_lm_tokens, least=0),

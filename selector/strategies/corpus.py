@@ -83,9 +83,10 @@ def greedy_set(
 class CorpusSelector:
     """Shows every query the set that an exported policy chooses.
 
-    From the pool it was trained on the policy chooses among the candidates it was trained with; from any other pool,
-    among all members. A query that is a member of the set, or duplicates one, gets the set that the policy chooses
-    without that member.
+    Over the pool it was trained on, and with as many demonstrations, this is the best prompt that the training has seen
+    valued, where the artifact holds one; else the policy chooses, from that pool among the candidates it was trained
+    with, from any other among all members. A query that is a member of the set, or duplicates one, gets the set that
+    the policy chooses without that member.
 
     Args:
         artifact: The policy.
@@ -203,6 +204,9 @@ class CorpusSelector:
         return self._set(k, own) if own & set(shared.indices) else shared
 
     def _set(self, k: int, excluded: frozenset[int]) -> Selection:
+        manifest = self.artifact.manifest
+        if manifest.prompt and k == manifest.shots and not excluded and self._is_known:
+            return Selection.of(*manifest.prompt)
         if (k, excluded) not in self._chosen:
             candidates, uncertainty = self._candidates(self._positions(k, excluded))
             self._chosen[k, excluded] = greedy_set(
@@ -216,10 +220,15 @@ class CorpusSelector:
             )
         return self._chosen[k, excluded]
 
+    @property
+    def _is_known(self) -> bool:
+        """Whether the pool is that of the training."""
+        return self.artifact.manifest.fingerprints.get("pool") == self._pool.fingerprint
+
     def _positions(self, k: int, excluded: frozenset[int]) -> tuple[int, ...]:
         """The candidates of training where they still stand for what they were and suffice; else of the whole pool."""
         manifest = self.artifact.manifest
-        if manifest.fingerprints.get("pool") == self._pool.fingerprint:
+        if self._is_known:
             left = [position for position in manifest.candidates if position not in excluded]
             if len(left) >= max(k, 1):
                 return manifest.candidates

@@ -20,6 +20,7 @@ from policies.checkpoints import latest_checkpoint
 from policies.corpus_config import CorpusTrainingConfig
 from policies.episodes import collect_episodes, random_chooser, read_episodes, roll_episodes
 from policies.export import check_parity, export_policy
+from policies.finalists import PROMPT_FILE
 from policies.offline_dqn import EPISODES_FILE, ONLINE_FILE, UNCERTAINTY_FILE, train_corpus_policy
 from policies.q_learner import ConservativeQLearner
 from policies.replay import Batch, Replay
@@ -124,20 +125,23 @@ def test_it_learns_the_planted_relation_and_takes_it_to_new_pools(tmp_path: Path
     assert np.mean([share_of_optimum(network, one) for one in unseen]) >= 0.5
 
 
-@pytest.mark.parametrize(("work", "steps"), [("collect", 9), ("Q-network", 30), ("Q-network", 130)])
+@pytest.mark.parametrize(
+    ("work", "steps"), [("collect", 9), ("Q-network", 30), ("Q-network", 130), ("judge the best", 5)]
+)
 def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, work: str, steps: int) -> None:
-    """Guards resume after a kill while collecting, learning offline, and learning online: everything comes back."""
+    """Guards resume after a kill while collecting, learning offline or online, and judging: everything comes back."""
     config = small(online_episodes=6, may_stop=True)
     whole, cut = train(tmp_path / "whole", config), tmp_path / "cut"
     with pytest.raises(KilledError):
         train(cut, config, progress=KillsAt(work, steps))
-    if work != "collect":
+    if work == "Q-network":
         assert not same(weights(cut), weights(whole))
-    with (cut / EPISODES_FILE).open("a") as file:
-        file.write('{"number": 24, "act')  # torn by the kill
+    if work != "judge the best":  # before that, a kill may tear a line
+        with (cut / EPISODES_FILE).open("a") as file:
+            file.write('{"number": 24, "act')
     train(cut, config)
     assert same(weights(cut), weights(whole))
-    for name in (EPISODES_FILE, ONLINE_FILE):
+    for name in (EPISODES_FILE, ONLINE_FILE, PROMPT_FILE):
         assert (cut / name).read_text() == (whole / name).read_text()
     lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (cut, whole)]
     for line in (*lines[0], *lines[1]):
@@ -351,7 +355,7 @@ def test_the_artifact_decides_as_the_training_process_did(tmp_path: Path) -> Non
     """Guards export and serving: the same weights, values and, from the pool of training, the same prompt."""
     problem, pool = lm_problem()
     provenance = Provenance("toy", labelled_demonstrations=False, fingerprints={"pool": pool.fingerprint})
-    config = small(shots=2, candidates=6, episodes=12)
+    config = small(shots=2, candidates=6, episodes=12, finalists=0)
     run = train_corpus_policy(problem, problem, out=tmp_path / "run", config=config, provenance=provenance)
     artifact = read_corpus_artifact(export_policy(run, tmp_path / "artifact"))
     best = read_corpus_best(run)

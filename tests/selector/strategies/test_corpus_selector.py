@@ -98,6 +98,24 @@ def test_one_set_serves_every_query_that_is_no_member_of_it(folder: Path) -> Non
     assert without.indices[0] in CANDIDATES
 
 
+def test_the_pool_of_the_training_is_shown_the_prompt_it_has_kept(folder: Path, tmp_path: Path) -> None:
+    """Guards what was valued against being left aside, and against being shown where it was not valued."""
+    pool, queries = planted_pool(), planted_examples(2, seed=6, prefix="q")
+    kept = artifact(tmp_path / "kept", pool, prompt=(20, 9, 4))
+    chosen, alone = load(kept, pool), load(folder, pool)
+    assert [one.indices for one in chosen.select(queries, 3)] == [(20, 9, 4)] * 2
+    assert alone.select(queries, 3)[0].indices != (20, 9, 4)
+    assert chosen.select(queries, 2) == alone.select(queries, 2)  # another number of demonstrations
+    [without] = chosen.select([pool[9]], 3)  # a query that it would be shown as its own demonstration
+    assert (9 in without.indices, len(without.indices)) == (False, 3)
+    grown = Pool([*planted_pool(), *planted_examples(4, seed=4, prefix="more")])
+    assert load(kept, grown).select(queries, 3) == load(folder, grown).select(queries, 3)
+    assert check_selector(lambda own: load(kept, own), promises=SelectorPromises(tolerance=0.0)) == {}
+    for wrong in ((20, 9, 5), (9, 9, 4)):  # no candidate, twice
+        with pytest.raises(ArtifactError, match="prompt"):
+            artifact(tmp_path / "wrong", pool, prompt=wrong)
+
+
 def test_another_pool_is_chosen_from_whole(folder: Path) -> None:
     """Guards new pools without retraining: the candidates of training mean nothing there, whatever its size."""
     for members in (5, 200):

@@ -1,0 +1,138 @@
+"""The prompt that a training of the per-corpus problem keeps: the best of all that it has seen valued.
+
+Every stored episode is a prompt that was valued by the reward queries. The best of them, and the policy's own choice,
+are valued by the dev queries too, and the best over both is kept: the first round is cheap and broad, the second dear
+and narrow (successive halving; Jamieson & Talwalkar, 2016). The network is still needed wherever the pool, or the
+number of demonstrations, is another. This module knows stored episodes and potentials, not language models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from envs.corpus import CorpusProblem
+from policies.episodes import StoredEpisode
+from selector.errors import ArtifactError
+from selector.evaluation.results import write_whole
+from selector.progress import SILENT, Progress
+from selector.types import Selection
+
+PROMPT_FILE: Final = "prompt.json"
+POLICY: Final = "policy"
+
+
+@dataclass(frozen=True)
+class KeptPrompt:
+    """The best prompt of a training.
+
+    Attributes:
+        indices: Pool positions in prompt order.
+        reward_value: Its potential for the reward queries.
+        dev_value: Its potential for the dev queries.
+        found: Where it comes from: "random", "online" or "policy".
+    """
+
+    indices: tuple[int, ...]
+    reward_value: float
+    dev_value: float
+    found: str
+
+    @property
+    def value(self) -> float:
+        """The mean of both."""
+        return (self.reward_value + self.dev_value) / 2
+
+
+def choose_prompt(
+    problem: CorpusProblem,
+    dev: CorpusProblem,
+    *,
+    random: Sequence[StoredEpisode],
+    online: Sequence[StoredEpisode],
+    policy: Selection,
+    finalists: int,
+    progress: Progress = SILENT,
+) -> KeptPrompt:
+    """Finds the best prompt of a training.
+
+    Args:
+        problem: The task as it was rewarded.
+        dev: The same candidates, valued by the dev queries.
+        random: Episodes that were played at random.
+        online: Episodes that the policy has played.
+        policy: What the policy chooses itself; always among the finalists.
+        finalists: How many stored prompts are valued by the dev queries.
+        progress: Shows finalists.
+
+    Returns:
+        The prompt; of equal ones the policy's own, then the one that was rewarded more.
+    """
+    gains = {
+        _prompt(problem, episode): (sum(episode.rewards), found)
+        for found, episodes in (("online", online), ("random", random))
+        for episode in episodes
+    }
+    gains.pop(policy.indices, None)
+    ranked = sorted(gains, key=lambda indices: -gains[indices][0])[:finalists]
+    (start,) = problem.start([0])
+    own = float(problem.scorer.potentials([0], [policy])[0])
+    rewarded = [own, *(start.potential + gains[indices][0] for indices in ranked)]
+    prompts = [policy.indices, *ranked]
+    kept: list[KeptPrompt] = []
+    with progress.track("judge the best prompts", len(prompts)) as advance:
+        for indices, reward in zip(prompts, rewarded, strict=True):
+            value = float(dev.scorer.potentials([0], [Selection.of(*indices)])[0])
+            found = gains[indices][1] if indices in gains else POLICY
+            kept.append(KeptPrompt(indices, reward, value, found))
+            advance(1)
+    return max(kept, key=lambda prompt: prompt.value)
+
+
+def write_prompt(run: Path, prompt: KeptPrompt) -> None:
+    """Writes the prompt into a run folder, whole or not at all.
+
+    Args:
+        run: The run folder.
+        prompt: The prompt.
+
+    Raises:
+        DiskFullError: When there is no room.
+    """
+    write_whole(run / PROMPT_FILE, json.dumps(asdict(prompt), indent=2) + "\n")
+
+
+def read_prompt(run: Path) -> KeptPrompt | None:
+    """Reads the prompt of a run folder.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The prompt; None where the training has kept none.
+
+    Raises:
+        ArtifactError: When the file is damaged.
+    """
+    path = run / PROMPT_FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        indices = tuple(int(index) for index in content["indices"])
+        values = (float(content["reward_value"]), float(content["dev_value"]))
+        return KeptPrompt(indices, *values, str(content["found"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path} is damaged ({type(error).__name__})",
+            expected="what train-policy has written",
+            remedy="Delete it and give the same train-policy command again: the best prompts are judged again.",
+        ) from error
+
+
+def _prompt(problem: CorpusProblem, episode: StoredEpisode) -> tuple[int, ...]:
+    indices = problem.candidates.shortlist.indices
+    return tuple(indices[action] for action in episode.actions if action < len(indices))

@@ -1,0 +1,113 @@
+"""Tests of the prompt that a training keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from envs.corpus import CorpusProblem
+from envs.dynamics import DecisionConfig
+from envs.planted_corpus import planted_corpus_problem
+from policies.corpus_config import CorpusTrainingConfig
+from policies.episodes import StoredEpisode, collect_episodes
+from policies.export import export_policy
+from policies.finalists import PROMPT_FILE, KeptPrompt, choose_prompt, read_prompt, write_prompt
+from policies.offline_dqn import train_corpus_policy
+from policies.runs import Provenance
+from selector.errors import ArtifactError
+from selector.learned.corpus_artifact import read_corpus_artifact
+from selector.types import Selection
+
+
+class Backwards:
+    """Values prompts by the opposite of what another scorer says, and counts how many."""
+
+    def __init__(self, problem: CorpusProblem) -> None:
+        self.problem = problem
+        self.asked: list[tuple[int, ...]] = []
+
+    def potentials(self, queries: Sequence[int], selections: Sequence[Selection]) -> npt.NDArray[np.float64]:
+        self.asked += [selection.indices for selection in selections]
+        return -3 * self.problem.scorer.potentials(queries, selections)
+
+
+def judged_backwards(problem: CorpusProblem) -> tuple[CorpusProblem, Backwards]:
+    scorer = Backwards(problem)
+    return CorpusProblem(problem.candidates, scorer, problem.config), scorer
+
+
+def test_the_best_over_both_rounds_is_kept(tmp_path: Path) -> None:
+    """Guards what is kept: of the prompts rewarded most, and no others, the one that both kinds of queries value."""
+    problem, _, _ = planted_corpus_problem()
+    dev, scorer = judged_backwards(problem)
+    episodes = collect_episodes(problem, tmp_path / "episodes.jsonl", count=30, copies=4, seed=0)
+    gains = sorted({episode.actions: sum(episode.rewards) for episode in episodes}.values())
+    indices = problem.candidates.shortlist.indices
+    best_last = Selection.of(*(indices[at] for at in (0, 1, 2)))
+    kept = choose_prompt(problem, dev, random=episodes, online=(), policy=best_last, finalists=4)
+    assert len(scorer.asked) == 5
+    assert scorer.asked[0] == best_last.indices
+    values = problem.scorer.potentials([0] * 5, [Selection.of(*prompt) for prompt in scorer.asked])
+    assert sorted(values[1:]) == pytest.approx(gains[-4:])  # the empty prompt is worth nothing here
+    lowest = int(values.argmin())  # of the five, as dev thinks the opposite, three times as loudly
+    assert kept.indices == scorer.asked[lowest]
+    assert (kept.reward_value, kept.dev_value) == pytest.approx((values[lowest], -3 * values[lowest]))
+    assert kept.value == pytest.approx(-values[lowest])
+
+
+def test_it_says_where_the_prompt_was_found() -> None:
+    """Guards an honest account: what the policy has found must not be told from luck by where it is stored."""
+    problem, _, _ = planted_corpus_problem()
+    indices, last = problem.candidates.shortlist.indices, len(problem.candidates)
+    own, other, third = (tuple(indices[at] for at in places) for places in ((0, 1), (2, 3), (4, 5)))
+    random = [StoredEpisode(0, (2, 3, last), (0.1, 0.2, 0.0)), StoredEpisode(1, (0, 1, last), (9.0, 9.0, 0.0))]
+    online = [StoredEpisode(2, (4, 5, last), (0.1, 0.1, 0.0))]
+    worth = dict.fromkeys((own, other, third), 0.0)
+
+    class Said:
+        def potentials(self, queries: Sequence[int], selections: Sequence[Selection]) -> npt.NDArray[np.float64]:
+            return np.array([worth.get(selection.indices, 0.0) for selection in selections])
+
+    said = CorpusProblem(problem.candidates, Said(), DecisionConfig(shots=3, may_stop=True))
+    for prompt, found in ((own, "policy"), (other, "random"), (third, "online")):
+        worth |= dict.fromkeys(worth, 0.0) | {prompt: 1.0}
+        kept = choose_prompt(said, said, random=random, online=online, policy=Selection.of(*own), finalists=2)
+        assert (kept.indices, kept.found) == (prompt, found)
+
+
+def test_training_keeps_a_prompt_that_export_hands_on(tmp_path: Path) -> None:
+    """Guards the way from training to artifact, training that shall keep none, and one that has lost it."""
+    problem, _, _ = planted_corpus_problem()
+    small = CorpusTrainingConfig(shots=3, candidates=10, episodes=12, steps=20, evaluate_every=10, finalists=3)
+
+    def train(out: Path, config: CorpusTrainingConfig) -> Path:
+        provenance = Provenance("toy", labelled_demonstrations=False, fingerprints={})
+        return train_corpus_policy(problem, problem, out=out, config=config, provenance=provenance)
+
+    run = train(tmp_path / "run", small)
+    kept = read_prompt(run)
+    assert kept is not None
+    assert read_corpus_artifact(export_policy(run, tmp_path / "artifact")).manifest.prompt == kept.indices
+    (run / PROMPT_FILE).unlink()
+    train(run, small)
+    assert read_prompt(run) == kept
+    for damage in ("{", "[]", json.dumps({"indices": [1]}), json.dumps({"indices": 3})):
+        (run / PROMPT_FILE).write_text(damage)
+        with pytest.raises(ArtifactError, match="judged again"):
+            export_policy(run, tmp_path / "artifact")
+    alone = train(tmp_path / "alone", replace(small, finalists=0))
+    assert read_prompt(alone) is None
+    assert read_corpus_artifact(export_policy(alone, tmp_path / "artifact")).manifest.prompt == ()
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    """Guards the file: positions in order, values to the last digit."""
+    prompt = KeptPrompt((7, 2, 5), 0.1 + 0.2, 2 / 3, "online")
+    write_prompt(tmp_path, prompt)
+    assert read_prompt(tmp_path) == prompt
