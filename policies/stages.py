@@ -6,12 +6,15 @@ everywhere. They know nothing of terminals; progress is shown by whoever passes 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from envs.demonstrations import query_problem
 from envs.dynamics import DecisionProblem
+from envs.mixed import mixed_problem
 from envs.queries import training_queries
 from policies.epr import train_retriever
 from policies.mining import MiningConfig, mine
@@ -101,6 +104,7 @@ def train_policy_on(
     *,
     retriever: Path | None,
     config: PolicyTrainingConfig,
+    also: Sequence[Workspace] = (),
     limit: int | None = None,
     resume: bool = True,
     progress: Progress = SILENT,
@@ -114,7 +118,8 @@ def train_policy_on(
         out: The run folder.
         retriever: The folder of a trained retriever; None takes the task's encoder.
         config: How to train.
-        limit: Use this many reward queries and as many dev queries at most.
+        also: Other tasks that reward and judge it too, with the same models; see `Workspace.beside`.
+        limit: Use this many reward queries and as many dev queries of each task at most.
         resume: Whether to go on with what the folder holds.
         progress: Shows environment steps.
 
@@ -126,31 +131,59 @@ def train_policy_on(
         UsageError: When the folder holds another run, or one with other labels, scoring or calibration.
     """
     asked = training_queries(workspace.task.reward, workspace.task.dev)
-    engine, nearest = workspace.engine, embeddings_of(workspace, retriever)
+    nearest = embeddings_of(workspace, retriever)
+    others = [(one, training_queries(one.task.reward, one.task.dev), embeddings_of(one, retriever)) for one in also]
 
-    def problem(queries: Sequence[Example]) -> DecisionProblem:
-        return query_problem(
-            engine,
-            queries[:limit],
-            nearest,
-            config.decision(),
-            reward=config.reward,
-            token_cost=config.token_cost,
-            at_least=config.shots,
+    def problem(split: str) -> DecisionProblem:
+        parts = [
+            query_problem(
+                one.engine,
+                queries.of_split(split)[:limit],
+                own,
+                config.decision(),
+                reward=config.reward,
+                token_cost=config.token_cost,
+                at_least=config.shots,
+            )
+            for one, queries, own in [(workspace, asked, nearest), *others]
+        ]
+        return mixed_problem(parts) if also else parts[0]
+
+    lm = workspace.engine.lm
+    with usage_recorded(out, lambda: lm.usage, marker=RUN_FILE, resume=resume, progress=progress) as counted:
+        provenance = with_rewards(
+            provenance_of_policy(workspace, nearest, retriever),
+            workspace,
+            rewarded=asked.rewarding[:limit],
+            dev=asked.judging[:limit],
         )
-
-    with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume, progress=progress) as counted:
-        rewarded, dev = problem(asked.rewarding), problem(asked.judging)
-        provenance = provenance_of_policy(workspace, nearest, retriever)
+        rewards = [
+            with_rewards(
+                provenance_of_policy(one, own, retriever),
+                one,
+                rewarded=queries.rewarding[:limit],
+                dev=queries.judging[:limit],
+            )
+            for one, queries, own in others
+        ]
         return train_policy(
-            rewarded,
-            dev,
+            problem("reward"),
+            problem("dev"),
             out=out,
             config=config,
-            provenance=with_rewards(provenance, workspace, rewarded=asked.rewarding[:limit], dev=asked.judging[:limit]),
+            provenance=_with_tasks(provenance, rewards),
             resume=resume,
             progress=counted,
         )
+
+
+def _with_tasks(provenance: Provenance, others: Sequence[Provenance]) -> Provenance:
+    """Adds a fingerprint of the tasks that a policy was trained on beside its own."""
+    if not others:
+        return provenance
+    content = json.dumps([dict(one.fingerprints) for one in others], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return replace(provenance, fingerprints={**provenance.fingerprints, "other tasks": digest})
 
 
 def embeddings_of(workspace: Workspace, retriever: Path | None) -> NearestSelector:

@@ -76,7 +76,18 @@ class Workspace:
         Raises:
             UsageError: When the task has no rows to draw another pool from.
         """
-        made = Workspace(self.task.redrawn(seed), use_store=self.use_store, progress=self.progress)
+        return self.beside(self.task.redrawn(seed))
+
+    def beside(self, task: Task) -> Workspace:
+        """Makes a workspace over another task, with the same language model and encoder.
+
+        Args:
+            task: The task; what it says of models is not looked at but for scoring and calibration.
+
+        Returns:
+            The workspace.
+        """
+        made = Workspace(task, use_store=self.use_store, progress=self.progress)
         vars(made)["engine"] = made._engine_of(self.engine.lm)
         vars(made)["encoder"] = self.encoder
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,12 +26,13 @@ from policies.cli.options import (
     progress_for,
 )
 from policies.cli.settings import SettingsOption, settings_from
+from selector.data.task import Task
 from selector.errors import UnknownNameError, UsageError
 from selector.workspace import Workspace
 
 LEARNERS = {"per-query": "ppo", "corpus": "dqn"}
 OWN_OPTIONS = {
-    "per-query": ("shortlist", "warm_start"),
+    "per-query": ("also", "shortlist", "warm_start"),
     "corpus": ("candidates", "reward_queries", "episodes", "online_episodes"),
 }
 
@@ -46,6 +48,10 @@ EnvironmentOption = Annotated[
     str, typer.Option("--env", help="per-query: a prompt for each query; corpus: one prompt for the task.")
 ]
 LearnerOption = Annotated[str, typer.Option("--algo", help="ppo for per-query, dqn for corpus; so by default.")]
+AlsoOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Per query: another task that is trained on, by the models of --task; may be repeated."),
+]
 StepsOption = Annotated[
     int | None, _count("Environment steps of ppo (6,144 by default), or optimiser steps of dqn (4,000).")
 ]
@@ -78,6 +84,7 @@ def train_policy(
     env: EnvironmentOption = "per-query",
     algo: LearnerOption = "",
     retriever: RetrieverOption = None,
+    also: AlsoOption = None,
     shots: ShotsOption = 4,
     steps: StepsOption = None,
     shortlist: Annotated[int, _count("Per query: candidates offered for each.")] = 32,
@@ -122,7 +129,8 @@ def train_policy(
         given |= {"episodes": episodes, "online_episodes": online_episodes}
     else:
         given |= {"shortlist_size": shortlist, "total_steps": steps, "warm_start": warm_start}
-    run = _trained(workspace, out, env, given | chosen, retriever=retriever, resume=resume, progress=progress)
+    given |= chosen
+    run = _trained(workspace, out, env, given, also=also, retriever=retriever, resume=resume, progress=progress)
     if not quiet:
         print_usage(workspace.usage)
     print_folder(run, as_json=as_json, usage=workspace.usage)
@@ -151,7 +159,9 @@ def _refuse_options_of_others(context: typer.Context, env: str) -> None:
             )
 
 
-def _trained(workspace: Workspace, out: Path, env: str, given: dict[str, Any], **work: Any) -> Path:
+def _trained(
+    workspace: Workspace, out: Path, env: str, given: dict[str, Any], *, also: Sequence[str] | None, **work: Any
+) -> Path:
     """Trains with the settings that were given; a configuration has a default for the others."""
     config = _configuration(env)(**{name: value for name, value in given.items() if value is not None})
     if env == "corpus":
@@ -160,4 +170,5 @@ def _trained(workspace: Workspace, out: Path, env: str, given: dict[str, Any], *
         return train_corpus_policy_on(workspace, out, config=config, **work)
     from policies.stages import train_policy_on
 
-    return train_policy_on(workspace, out, config=config, **work)
+    others = [workspace.beside(Task.load(name)) for name in also or ()]
+    return train_policy_on(workspace, out, config=config, also=others, **work)

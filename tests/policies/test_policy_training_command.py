@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from policies.cli import app, policy_training
 from policies.cli.settings import settings_from
 from policies.corpus_config import CorpusTrainingConfig
 from policies.policy_config import PolicyTrainingConfig
+from selector.testing import ToyEncoder, ToyLanguageModel
+from selector.workspace import Workspace
 
 OWN = {
-    "per-query": {"--shortlist": "16", "--warm-start": "none"},
+    "per-query": {"--also": "bbc-news", "--shortlist": "16", "--warm-start": "none"},
     "corpus": {"--candidates": "100", "--reward-queries": "5", "--episodes": "5", "--online-episodes": "0"},
 }
 CASES = [(env, name, value) for env, options in OWN.items() for name, value in options.items()]
@@ -82,6 +85,29 @@ def test_every_setting_can_be_given(trained: list[dict[str, Any]]) -> None:
     assert train("--env", "corpus", "--set", "conservative=0.5").exit_code == 0
     assert trained[-1]["conservative"] == 0.5
     assert len(trained) == 2
+
+
+def test_other_tasks_are_trained_on_with_the_same_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards --also: tasks by name or file, in order, one language model and encoder for all."""
+    seen: list[Any] = []
+
+    def train(workspace: Workspace, out: Path, *, also: Sequence[Workspace], **_: object) -> Path:
+        seen.extend([workspace, *also])
+        return out
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("policies.stages.train_policy_on", train)
+    monkeypatch.setattr("selector.workspace.load_language_model", lambda *_, **__: ToyLanguageModel())
+    monkeypatch.setattr("selector.workspace.SentenceEncoder.load", lambda _: ToyEncoder())
+    result = CliRunner().invoke(
+        app, ["train-policy", "--task", "rotten-tomatoes", "--out", "run", "--also", "bbc-news", "--quiet"]
+    )
+    assert result.exit_code == 0, result.output
+    assert [one.task.name for one in seen] == ["rotten-tomatoes", "bbc-news"]
+    first, second = seen
+    assert first.engine.lm is second.engine.lm
+    assert first.encoder is second.encoder
+    assert second.engine.pool is second.task.pool
 
 
 @pytest.mark.parametrize("configuration", [PolicyTrainingConfig, CorpusTrainingConfig])

@@ -68,6 +68,29 @@ def test_a_run_that_is_paid_otherwise_is_another_run(
     assert (fingerprints["scoring"], fingerprints["calibration"]) == ("direct", "none")
 
 
+def test_a_run_over_several_tasks_is_rewarded_by_all_of_them(tmp_path: Path) -> None:
+    """Guards tasks that are named and not trained on, and a run that goes on with other tasks than it began with."""
+    other = workspace(reward=planted_examples(5, seed=8, prefix="theirs"), dev=DEV[:2])
+    asked: dict[str, list[str]] = {"own": [], "theirs": []}
+    own = workspace()
+    for name, one in (("own", own), ("theirs", other)):
+
+        def score(queries: Any, selections: Any, name: str = name, engine: Any = one.engine) -> Any:
+            asked[name] += [query.uid for query in queries]
+            return InferenceEngine.score(engine, queries, selections)
+
+        one.engine.score = score
+    out = tmp_path / "run"
+    train_policy_on(own, out, retriever=None, config=PER_QUERY, also=[other])
+    assert set(asked["own"]) == {query.uid for query in (*REWARD, *DEV)}
+    assert set(asked["theirs"]) == {query.uid for query in (*other.task.reward, *other.task.dev)}
+    manifest = read_policy(export_policy(out, tmp_path / "policy")).manifest
+    assert manifest.fingerprints["pool"] == own.task.pool.fingerprint
+    for others in ((), [workspace(reward=planted_examples(5, seed=9, prefix="theirs"))]):
+        with pytest.raises(UsageError, match=r"other tasks"):
+            train_policy_on(own, out, retriever=None, config=PER_QUERY, also=others)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a per-query policy."""
