@@ -40,7 +40,9 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "rl, dense": {"dense": True},
     "rl, not conservative": {"conservative": 0.0},
     "rl, language-model features": {"lm_features": True},
-    "rl, online": {"online_episodes": 40},
+    "rl, offline": {"online_episodes": 0},
+    "rl, network alone": {"finalists": 0},
+    "rl, labels without names": {"label_names": False},
 }
 
 
@@ -58,8 +60,9 @@ def training(variant: str, seed: int) -> CorpusTrainingConfig:
         "shots": SHOTS,
         "dense": False,
         "episodes": 100,
+        "online_episodes": 40,
         "reward_queries": 50,
-        "evaluate_every": 200,  # dev chooses among some twenty prompts
+        "evaluate_every": 400,  # dev chooses among some twelve prompts
         "seed": seed,
     }
     return CorpusTrainingConfig(**settings | VARIANTS[variant])

@@ -93,7 +93,8 @@ class CorpusProblem(DecisionProblem):
     @property
     def features(self) -> tuple[str, ...]:
         """The names of the candidate features, in order."""
-        return CANDIDATE_FEATURES if self.uncertainty is None else (*CANDIDATE_FEATURES, *LM_FEATURES)
+        named = (f"label {name}" for name in self.candidates.label_names)
+        return (*CANDIDATE_FEATURES, *named, *(() if self.uncertainty is None else LM_FEATURES))
 
     def observe(self, episode: Episode) -> Observation:
         """Describes a state: what a policy of the per-query problem sees, with the features of this one.
@@ -154,9 +155,10 @@ def corpus_space(problem: CorpusProblem) -> spaces.Space[Any]:
         The space.
     """
     as_per_query = cast(spaces.Dict, observation_space(problem))
+    named = len(problem.candidates.label_names)
     own = {
         "features": spaces.Box(-1.01, 1.01, (len(problem.candidates) * len(problem.features),), dtype=np.float32),
-        "state": spaces.Box(-1.01, 1.01, (len(STATE_FEATURES),), dtype=np.float32),
+        "state": spaces.Box(-1.01, 1.01, (len(STATE_FEATURES) + named,), dtype=np.float32),
     }
     return spaces.Dict({**as_per_query.spaces, **own})
 
@@ -174,7 +176,8 @@ class CorpusSelectionEnv(DemoSelectionEnv):
     `Dict` of flat float32 boxes: `query` (D,) the task, which is the mean embedding of its reward queries, and
     `candidates` (K * D,), all of unit norm; `features` (K * F,) of each candidate and `state` (S,) of what is chosen,
     see `selector.learned.corpus_observation`; `chosen` (H * K,) one-hot rows in the order chosen, `mask` (K + 1,) valid
-    actions, `step` (1,) the share of H that is chosen. With `lm_features` each candidate has four features more, from
+    actions, `step` (1,) the share of H that is chosen. With `label_names` each label of the task has a column more in
+    `features` and one in `state`. With `lm_features` each candidate has four features more, from
     the language model's label distribution with the candidate as the query behind what is chosen; they are zero once
     the prompt is full. Without, nothing observed asks the language model.
 
@@ -249,6 +252,7 @@ def corpus_problem(
     config: DecisionConfig,
     reward: str = "accuracy",
     token_cost: float = 0.0,
+    label_names: bool = True,
     lm_features: bool = False,
     task_queries: Sequence[Example] = (),
     seed: int = 0,
@@ -262,6 +266,7 @@ def corpus_problem(
         config: The rules; of the pool `size` candidates are drawn.
         reward: One of `envs.rewards.POTENTIALS`.
         token_cost: What a thousand tokens of demonstrations take off a potential.
+        label_names: Whether observations tell labels by name, and not only as same or different.
         lm_features: Whether observations ask the language model.
         task_queries: The queries whose mean embedding stands for the task; else `queries`.
         seed: Seeds the draw of candidates.
@@ -277,7 +282,14 @@ def corpus_problem(
     task = embed_task(task_queries or queries, nearest.query_encoder)
     drawn = draw_candidates(engine.pool, config.size, seed=seed)
     counts = engine.demonstration_tokens if config.token_budget is not None else None
-    candidates = build_candidate_set(engine.pool, nearest.rows, task, drawn, token_counts=counts)
+    candidates = build_candidate_set(
+        engine.pool,
+        nearest.rows,
+        task,
+        drawn,
+        token_counts=counts,
+        label_names=engine.template.labels if label_names else (),
+    )
     uncertainty = LabelUncertainty(engine, candidates.shortlist.indices) if lm_features else None
     return CorpusProblem(candidates, scorer, config, uncertainty=uncertainty)
 
@@ -294,6 +306,7 @@ def make_environment(
     token_cost: float = 0.0,
     max_per_label: int | None = None,
     token_budget: int | None = None,
+    label_names: bool = True,
     lm_features: bool = False,
     seed: int = 0,
     use_store: bool = True,
@@ -312,6 +325,7 @@ def make_environment(
         token_cost: What a thousand tokens of demonstrations take off a potential.
         max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
         token_budget: How many tokens its demonstrations may have together; None for no limit.
+        label_names: Whether observations tell labels by name, and not only as same or different.
         lm_features: Whether observations ask the language model.
         seed: Seeds the draw of candidates.
         use_store: Whether scores come from and go to the persistent score store.
@@ -337,6 +351,7 @@ def make_environment(
         config=replace(rules, max_per_label=max_per_label, token_budget=token_budget),
         reward=reward,
         token_cost=token_cost,
+        label_names=label_names,
         lm_features=lm_features,
         task_queries=queries.rewarding,
         seed=seed,

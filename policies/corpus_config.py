@@ -22,12 +22,12 @@ class CorpusTrainingConfig:
         reward_queries: Queries by which a prompt is valued, at most.
         steps: Optimiser steps on the stored episodes. Published: 128,000.
         batch_size: Transitions in a step.
-        learning_rate: Of AdamW.
+        learning_rate: Of AdamW. Published: 3e-4.
         weight_decay: Of AdamW.
         gradient_norm: The longest gradient.
         conservative: Weight of the conservative term.
         target_every: Steps between two copies to the target network.
-        hidden: Width of the network.
+        hidden: Width of the network. Published: 16, for features that do not tell labels by name.
         dropout: Share of inputs and hidden units dropped in training.
         reward: "accuracy", "probability", "logprob" or "margin".
         token_cost: What a thousand tokens of demonstrations take off a potential.
@@ -35,6 +35,8 @@ class CorpusTrainingConfig:
         max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
         token_budget: How many tokens its demonstrations may have together; None for no limit.
         may_stop: Whether the policy may choose fewer demonstrations.
+        label_names: Whether the policy knows the labels of its task by name; without it they count only as same or
+            different, and it can be used with a task of other labels as well.
         lm_features: Whether the policy reads the language model, in serving too.
         evaluate_every: Steps between two evaluations on dev.
         finalists: How many of the prompts that training has valued highest are judged by dev queries too; the best over
@@ -52,12 +54,12 @@ class CorpusTrainingConfig:
     reward_queries: int = 50
     steps: int = 4000
     batch_size: int = 16
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-3
     gradient_norm: float = 1.0
     conservative: float = 0.2
     target_every: int = 400
-    hidden: int = 16
+    hidden: int = 64
     dropout: float = 0.25
     reward: str = "accuracy"
     token_cost: float = 0.0
@@ -65,6 +67,7 @@ class CorpusTrainingConfig:
     max_per_label: int | None = None
     token_budget: int | None = None
     may_stop: bool = False
+    label_names: bool = True
     lm_features: bool = False
     evaluate_every: int = 200
     finalists: int = 20

@@ -53,6 +53,7 @@ def train_corpus_policy_on(
         config=config.decision(),
         reward=config.reward,
         token_cost=config.token_cost,
+        label_names=config.label_names,
         lm_features=config.lm_features,
         task_queries=asked.rewarding,
         seed=config.seed,

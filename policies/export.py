@@ -52,6 +52,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
             candidates=tuple(content["candidates"]),
             prompt=kept.indices if kept is not None else (),
             features=tuple(content["features"]),
+            label_names=tuple(content["label_names"]),
         )
         return write_corpus_artifact(
             artifact, manifest, learned.network, encoder=trained, check=lambda made: check_parity(made, learned)

@@ -48,7 +48,7 @@ from policies.runs import (
     save_best,
 )
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
-from selector.learned.corpus_observation import STATE_FEATURES
+from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
 from selector.progress import SILENT, Progress
 from selector.strategies.corpus import greedy_set
 from selector.types import Selection
@@ -91,7 +91,8 @@ def train_corpus_policy(
     content = run_content(config, provenance, sizes, candidates_fingerprint(problem)) | {
         "kind": CORPUS_RUN,
         "candidates": list(problem.candidates.shortlist.indices),
-        "features": [*STATE_FEATURES, *problem.features],
+        "features": [*STATE_FEATURES, *CANDIDATE_FEATURES, *(() if problem.uncertainty is None else LM_FEATURES)],
+        "label_names": list(problem.candidates.label_names),
     }
     resumed = open_run(out, content, resume=resume)
     place = latest_checkpoint(out / "checkpoints") if resumed else None
@@ -185,7 +186,7 @@ def candidates_fingerprint(problem: CorpusProblem) -> str:
 def _sizes(problem: CorpusProblem, config: CorpusTrainingConfig) -> CorpusNetworkConfig:
     return CorpusNetworkConfig(
         width=problem.width,
-        state=len(STATE_FEATURES),
+        state=len(STATE_FEATURES) + len(problem.candidates.label_names),
         features=len(problem.features),
         hidden=config.hidden,
         dropout=config.dropout,

@@ -46,6 +46,7 @@ LATER_KEYS: Final[Mapping[str, Any]] = MappingProxyType(
         "token_budget": None,
         "training_lm_tokens": None,
         "prompt": (),
+        "label_names": (),
     }
 )
 """What the first manifests of version 1 do not say."""
@@ -77,6 +78,7 @@ class Manifest:
             without sharing or cache; None where nobody counted them.
         prompt: Pool positions of the best prompt that its training has seen valued, in prompt order, where one prompt
             serves the whole task; empty where the network alone chooses.
+        label_names: Labels that the network knows by name, each with a column more in state and features.
     """
 
     shots: int
@@ -97,6 +99,7 @@ class Manifest:
     token_budget: int | None = None
     training_lm_tokens: int | None = None
     prompt: tuple[int, ...] = ()
+    label_names: tuple[str, ...] = ()
 
     @property
     def constraints(self) -> Constraints:
@@ -276,7 +279,7 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
             remedy="Use the version of shotsmith that wrote it, or export the policy again.",
         )
     try:
-        tuples = {name: tuple(content[name]) for name in ("features", "candidates", "prompt")}
+        tuples = {name: tuple(content[name]) for name in ("features", "candidates", "prompt", "label_names")}
         manifest = Manifest(**{entry.name: content[entry.name] for entry in fields(Manifest)} | tuples)
     except KeyError as error:
         raise _damaged(path, f"without the key {error}") from error
@@ -309,6 +312,7 @@ def _misfits(manifest: Manifest) -> list[str]:
         "fingerprints": _maps_to(manifest.fingerprints, str),
         "metrics": _maps_to(manifest.metrics, int, float),
         "features": all(isinstance(name, str) for name in manifest.features),
+        "label_names": all(isinstance(name, str) for name in manifest.label_names),
         "candidates": all(_is_count(place, least=0) for place in manifest.candidates),
         "prompt": set(manifest.prompt) <= set(manifest.candidates)
         and len(set(manifest.prompt)) == len(manifest.prompt),

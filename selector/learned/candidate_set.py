@@ -40,14 +40,23 @@ class CandidateSet:
         shortlist: The candidates; in place of a query's stands the task's embedding.
         traits: (K, T) float32; see `TRAITS`.
         label_count: L, how many labels the pool has.
+        label_names: N labels that are known by name; none where labels count only as same or different.
+        named: (K, N) float32, 1 where the candidate has that label; None stands for no column.
     """
 
     shortlist: Shortlist
     traits: Rows
     label_count: int
+    label_names: tuple[str, ...] = ()
+    named: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.shortlist)
+
+    @property
+    def label_columns(self) -> Rows:
+        """(K, N) float32, 1 where the candidate has the label of that name."""
+        return np.zeros((len(self), 0), dtype=np.float32) if self.named is None else self.named
 
 
 def embed_task(queries: Sequence[Query], encoder: TextEncoder) -> Rows:
@@ -88,7 +97,13 @@ def draw_candidates(pool: Pool, count: int, *, seed: int) -> list[int]:
 
 
 def build_candidate_set(
-    pool: Pool, rows: Rows, task: Rows, positions: Sequence[int], *, token_counts: TokenCounts | None = None
+    pool: Pool,
+    rows: Rows,
+    task: Rows,
+    positions: Sequence[int],
+    *,
+    token_counts: TokenCounts | None = None,
+    label_names: Sequence[str] = (),
 ) -> CandidateSet:
     """Describes candidates as members of their pool.
 
@@ -98,6 +113,7 @@ def build_candidate_set(
         task: (D,) what stands for the task; see `embed_task`.
         positions: K distinct positions, in any order.
         token_counts: Counts the tokens of candidates; None leaves them uncounted.
+        label_names: Labels to know by name, whether the pool has them or not.
 
     Returns:
         The candidates.
@@ -125,7 +141,14 @@ def build_candidate_set(
         labels=labels[order],
         tokens=None if token_counts is None else np.array(token_counts(indices), dtype=np.int64),
     )
-    return CandidateSet(own, np.stack(columns, axis=1).astype(np.float32), len(pool.labels))
+    named = np.array([[pool[index].label == name for name in label_names] for index in indices], dtype=np.float32)
+    return CandidateSet(
+        own,
+        np.stack(columns, axis=1).astype(np.float32),
+        len(pool.labels),
+        tuple(label_names),
+        named.reshape(len(indices), len(label_names)),
+    )
 
 
 def _share_below(values: npt.NDArray[np.generic], order: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -99,7 +99,8 @@ def read_corpus_artifact(folder: Path | str) -> CorpusArtifact:
     folder = Path(folder)
     manifest = read_manifest(folder, kind=CORPUS)
     network = read_weights(folder, lambda: CorpusQNetwork(CorpusNetworkConfig(**manifest.network)))
-    require_features(folder, manifest, network.config.state + network.config.features)
+    named = 2 * len(manifest.label_names)  # a column in the state and one among the features for each
+    require_features(folder, manifest, network.config.state + network.config.features - named)
     return CorpusArtifact(folder, manifest, network)
 
 

@@ -1,7 +1,9 @@
 """What a policy for one prompt per task sees, in training and in serving alike. Numpy only.
 
-Labels count only as same or different, and nothing depends on the number of candidates, so a policy can be used with a
-pool, and with a task, that it has never seen. The columns of the language model, where a policy reads them, are given.
+Nothing depends on the number of candidates, so a policy can be used with a pool that it has never seen. Labels count
+as same or different and, where the candidates know some by name, by that name as well: which label a language model
+favours, and which it should read last, is most of what makes one prompt better than another (Zhao et al., 2021). A task
+with other labels is left with the former. The columns of the language model, where a policy reads them, are given.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ def observe_corpus(
 
     Returns:
         float32 arrays, flat because learners expect vectors: state (S,), features (K * F,), and mask (K + 1,) with 1
-        where the action is valid (the last is STOP).
+        where the action is valid (the last is STOP). S and F hold a column more for every label known by name.
     """
     own = candidate_columns(candidates, chosen)
     features = own if uncertainty is None else np.concatenate([own, uncertainty], axis=1)
@@ -88,7 +90,7 @@ def candidate_columns(candidates: CandidateSet, chosen: Sequence[int]) -> Column
         chosen: Places among them, in the order chosen.
 
     Returns:
-        (K, F) float32.
+        (K, F) float32; the last columns tell the labels known by name.
     """
     shortlist, size = candidates.shortlist, len(candidates)
     redundancy, last = np.zeros((2, size), dtype=np.float32)
@@ -99,7 +101,10 @@ def candidate_columns(candidates: CandidateSet, chosen: Sequence[int]) -> Column
         same = shortlist.labels[:, None] == shortlist.labels[picked][None, :]
         redundancy, last = similarities.max(axis=1), similarities[:, -1]
         share, missing, repeats = same.mean(axis=1), 1.0 - same.any(axis=1), same[:, -1].astype(np.float64)
-    columns = (shortlist.similarities, *candidates.traits.T, redundancy, last, share, missing, repeats)
+    columns = (
+        *(shortlist.similarities, *candidates.traits.T, redundancy, last, share, missing, repeats),
+        *candidates.label_columns.T,
+    )
     return np.stack(columns, axis=1).astype(np.float32)
 
 
@@ -112,10 +117,12 @@ def state_columns(candidates: CandidateSet, chosen: Sequence[int], *, horizon: i
         horizon: H, how many demonstrations can be chosen.
 
     Returns:
-        (S,) float32.
+        (S,) float32; the last columns tell of each label known by name how many demonstrations have it, as a share of
+        H.
     """
+    named = candidates.label_columns
     if not chosen:
-        return np.zeros(len(STATE_FEATURES), dtype=np.float32)
+        return np.zeros(len(STATE_FEATURES) + named.shape[1], dtype=np.float32)
     shortlist, picked, count = candidates.shortlist, list(chosen), len(chosen)
     rows = shortlist.candidates[picked]
     pairs = (rows @ rows.T)[np.triu_indices(count, k=1)]
@@ -125,5 +132,6 @@ def state_columns(candidates: CandidateSet, chosen: Sequence[int], *, horizon: i
         shortlist.similarities[picked].mean(),
         pairs.mean() if count > 1 else 0.0,
         candidates.traits[picked, TRAITS.index("agreement")].mean(),
+        *(named[picked].sum(axis=0) / horizon),
     )
     return np.array(values, dtype=np.float32)

@@ -239,7 +239,14 @@ class CorpusSelector:
         if positions not in self._described:
             artifact, engine = self.artifact, self._engine
             counts = None if engine is None or artifact.manifest.token_budget is None else engine.demonstration_tokens
-            made = build_candidate_set(self._pool, self._nearest.rows, self._task, positions, token_counts=counts)
+            made = build_candidate_set(
+                self._pool,
+                self._nearest.rows,
+                self._task,
+                positions,
+                token_counts=counts,
+                label_names=artifact.manifest.label_names,
+            )
             reader = None
             if engine is not None and artifact.asks_language_model:
                 reader = LabelUncertainty(engine, made.shortlist.indices)
