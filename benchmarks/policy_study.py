@@ -44,6 +44,13 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "rl, best of two warm starts": {"warm_start": "best-on-dev"},
     "rl, oracle warm start": {"warm_start": "oracle", "warm_start_queries": 24},
     "rl, language-model features": {"lm_features": True},
+    "rl, asks of the query": {
+        "lm_features": True,
+        "lm_view": "query",
+        "per_label": SHOTS,
+        "warm_start": "best-on-dev",
+        "warm_start_queries": 150,
+    },
     "rl, 64 candidates": {"shortlist_size": 64},
     "rl, may stop": {"may_stop": True},
     "rl, longer steps": {"learning_rate": 1e-3, "epochs": 10},

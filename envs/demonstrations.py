@@ -198,9 +198,11 @@ def query_problem(
         UnknownNameError: When the reward is not known.
     """
     counts = engine.demonstration_tokens if config.token_budget is not None else None
-    shortlists = build_shortlists(queries, nearest, config.size, at_least=at_least, token_counts=counts)
+    shortlists = build_shortlists(
+        queries, nearest, config.size, at_least=at_least, per_label=config.per_label, token_counts=counts
+    )
     scorer = EngineScorer(engine, queries, kind=reward, token_cost=token_cost)
-    reader = EngineReader(engine, queries) if config.lm_features else None
+    reader = EngineReader(engine, queries, view=config.lm_view) if config.lm_features else None
     return DecisionProblem(shortlists, scorer, config, reader=reader)
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.rewards import PotentialScorer
-from selector.errors import EmptyPoolError, ShotsmithError, UsageError
+from selector.errors import EmptyPoolError, ShotsmithError, UnknownNameError, UsageError
 from selector.learned.constraints import Constraints
-from selector.learned.lm_features import PromptReader, PromptView
+from selector.learned.lm_features import PROMPT_VIEW, VIEWS, PromptReader, PromptView
 from selector.learned.observation import Observation, observe, valid_actions
 from selector.learned.shortlist import Shortlist
 from selector.types import Selection
@@ -37,6 +37,8 @@ class DecisionConfig:
         max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
         token_budget: How many tokens its demonstrations may have together; None for no limit.
         lm_features: Whether observations tell what the language model says of the state.
+        lm_view: What it is shown for that: "prompt", what is chosen so far, or "query", the query alone.
+        per_label: How many of the candidates are the nearest of each label, per query; 0 where labels do not matter.
     """
 
     shots: int = 4
@@ -46,8 +48,12 @@ class DecisionConfig:
     max_per_label: int | None = None
     token_budget: int | None = None
     lm_features: bool = False
+    lm_view: str = PROMPT_VIEW
+    per_label: int = 0
 
     def __post_init__(self) -> None:
+        if self.lm_view not in VIEWS:
+            raise UnknownNameError("view of the language model", self.lm_view, known=VIEWS)
         if self.shots < 1 or self.size < 1:
             raise UsageError(
                 f"shots is {self.shots} and the shortlist size {self.size}",

@@ -1,8 +1,9 @@
 """Warm starts: the pointer policy learns to imitate before it is rewarded.
 
 It imitates the retriever's ranking (the k most similar, the most similar next to the query) or that ranking behind the
-label that its candidates vote for, which cost nothing, or greedy trajectories of a language-model oracle, which scores
-every remaining candidate at every step. The loss is the cross-entropy over valid actions (behaviour cloning; Pomerleau,
+label that its candidates vote for, which cost nothing; behind the label for which that vote and the language model's
+own opinion of the query speak together; or greedy trajectories of a language-model oracle, which scores every remaining
+candidate at every step. The loss is the cross-entropy over valid actions (behaviour cloning; Pomerleau,
 1991). Where the oracle tells what a trajectory was worth the value head learns it too, so that the first updates of PPO
 do not undo what was learned.
 """
@@ -25,15 +26,18 @@ from torch.nn.functional import mse_loss
 from envs.dynamics import DecisionProblem, Episode
 from envs.vector import stacked
 from selector.data.paths import full_disk_named
-from selector.errors import ArtifactError, UnknownNameError
+from selector.errors import ArtifactError, UnknownNameError, UsageError
 from selector.learned.network import PointerNetwork
-from selector.learned.observation import FEATURES, candidate_features
+from selector.learned.observation import FEATURES, Observation, candidate_features
 from selector.learned.shortlist import Shortlist
 from selector.progress import SILENT, Progress
 
 BEST_ON_DEV: Final = "best-on-dev"
-FREE_STARTS: Final = ("retriever", "label-vote")  # no language model is asked for what is imitated
-WARM_STARTS: Final = ("none", *FREE_STARTS, BEST_ON_DEV, "oracle")
+EVIDENCE: Final = "label-evidence"
+RULES: Final = ("retriever", "label-vote", EVIDENCE)
+WARM_STARTS: Final = ("none", *RULES, BEST_ON_DEV, "oracle")
+OPINIONS: Final = (0.5, 1.0, 2.0, 4.0)  # what the language model's opinion may weigh; that of the vote weighs 1
+DOUBT: Final = 0.1  # is added to the share of a label in the vote, which else would outweigh any opinion
 ORACLE_FILE: Final = "oracle.jsonl"
 CHUNK: Final = 32  # queries whose candidates are scored in one batch; what a kill can lose
 
@@ -51,6 +55,19 @@ class Trajectory:
     query: int
     actions: tuple[int, ...]
     potentials: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Start:
+    """A rule that can be imitated.
+
+    Attributes:
+        rule: One of `RULES`.
+        opinion: What the language model's opinion weighs beside the vote.
+    """
+
+    rule: str
+    opinion: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,39 +93,66 @@ class CloningConfig:
     seed: int = 0
 
 
-def check_warm_start(name: str) -> None:
-    """Makes sure that a warm start exists.
+def check_warm_start(name: str, *, lm_features: bool) -> None:
+    """Makes sure that a warm start exists, and that the policy will see what it goes by.
 
     Args:
         name: Its name.
+        lm_features: Whether the policy sees what the language model says.
 
     Raises:
         UnknownNameError: When there is none of that name.
+        UsageError: When it goes by the language model and the policy does not see it.
     """
     if name not in WARM_STARTS:
         raise UnknownNameError("warm start", name, known=WARM_STARTS)
+    if name == EVIDENCE and not lm_features:
+        raise UsageError(
+            f"the warm start {name} goes by the language model, and the policy does not see it",
+            expected="language-model features",
+            remedy="Pass --lm-features, or choose another warm start.",
+        )
 
 
-def free_trajectories(problem: DecisionProblem, queries: Sequence[int], start: str) -> list[Trajectory]:
-    """Follows a rule that asks no language model: the candidates it prefers that the constraints allow, the best last.
+def starts_of(name: str, *, lm_features: bool) -> tuple[Start, ...]:
+    """Lists the rules among which a warm start chooses.
+
+    Args:
+        name: The warm start; neither "none" nor "oracle".
+        lm_features: Whether the policy sees what the language model says.
+
+    Returns:
+        One or more rules.
+    """
+    evidence = tuple(Start(EVIDENCE, opinion) for opinion in OPINIONS)
+    if name == BEST_ON_DEV:
+        return (Start("retriever"), Start("label-vote"), *(evidence if lm_features else ()))
+    return evidence if name == EVIDENCE else (Start(name),)
+
+
+def rule_trajectories(problem: DecisionProblem, queries: Sequence[int], start: Start) -> list[Trajectory]:
+    """Follows a rule: the candidates it prefers that the constraints allow, the best last.
 
     Args:
         problem: The problem.
         queries: N query numbers.
         start: "retriever" prefers the most similar; "label-vote" those with the label that the shortlist votes for by
-            similarity (the largest `label_share` of an observation), the most similar of them first.
+            similarity (the largest `label_share` of an observation), the most similar of them first; "label-evidence"
+            adds to the logarithm of that share what the language model thinks of the label behind the empty prompt.
 
     Returns:
         N trajectories of unknown worth.
     """
+    beginnings = [Episode(query) for query in queries]
+    observed = problem.observe_all(beginnings) if start.rule == EVIDENCE else [None] * len(beginnings)
     trajectories = []
-    for query in queries:
-        preferred = _by_vote(problem.shortlists[query]) if start == "label-vote" else None
+    for query, seen in zip(queries, observed, strict=True):
+        preferred = _preferred(problem.shortlists[query], start, seen)
         taken: list[int] = []
         while len(taken) < problem.config.shots:
             mask = problem.mask(Episode(query, tuple(taken)))[:-1]
             # Shortlists are sorted, the most similar first.
-            valid = np.flatnonzero(mask) if preferred is None else preferred[mask[preferred]]
+            valid = preferred[mask[preferred]]
             if not len(valid):
                 break
             taken.append(int(valid[0]))
@@ -118,10 +162,34 @@ def free_trajectories(problem: DecisionProblem, queries: Sequence[int], start: s
     return trajectories
 
 
-def _by_vote(shortlist: Shortlist) -> npt.NDArray[np.intp]:
-    """Places of a shortlist, those with the winning label first, each part in the order of similarity."""
-    shares = candidate_features(shortlist, ())[:, FEATURES.index("label_share")]
-    return np.argsort(shortlist.labels != shortlist.labels[shares.argmax()], kind="stable")
+def worth_of(problem: DecisionProblem, start: Start) -> float:
+    """Measures a rule by what its prompts are worth.
+
+    Args:
+        problem: Queries, and what their selections are worth.
+        start: The rule.
+
+    Returns:
+        The sum of the potentials over all queries.
+    """
+    queries = range(len(problem.shortlists))
+    followed = [Episode(one.query, _chosen(problem, one)) for one in rule_trajectories(problem, queries, start)]
+    return float(problem.scorer.potentials(queries, [problem.selection(episode) for episode in followed]).sum())
+
+
+def _chosen(problem: DecisionProblem, trajectory: Trajectory) -> tuple[int, ...]:
+    return tuple(action for action in trajectory.actions if action < problem.config.size)
+
+
+def _preferred(shortlist: Shortlist, start: Start, seen: Observation | None) -> npt.NDArray[np.intp]:
+    """Places of a shortlist, those with the favoured label first, each part in the order of similarity."""
+    if start.rule == "retriever":
+        return np.arange(len(shortlist))
+    favour = candidate_features(shortlist, ())[:, FEATURES.index("label_share")]
+    if seen is not None:
+        agreement = seen["features"].reshape(-1, len(FEATURES) + 1)[: len(shortlist), len(FEATURES)]
+        favour = np.log(favour + DOUBT) + start.opinion * np.log(agreement + 1e-6)
+    return np.argsort(shortlist.labels != shortlist.labels[favour.argmax()], kind="stable")
 
 
 def oracle_trajectories(

@@ -64,7 +64,8 @@ def export_policy(run: Path, artifact: Path) -> Path:
         trained,
         shortlist_size=config["shortlist_size"],
         training_lm_tokens=asked,
-        features=feature_names(config["lm_features"]),
+        features=feature_names(config["lm_features"], config["lm_view"]),
+        per_label=config["per_label"],
     )
     return write_artifact(
         artifact, manifest, best.network, encoder=trained, check=lambda made: check_parity(made, best)

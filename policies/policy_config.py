@@ -7,14 +7,15 @@ from typing import Final
 
 from envs.dynamics import DecisionConfig
 from policies.cloning import check_warm_start
-from selector.errors import UsageError
+from selector.errors import UnknownNameError, UsageError
+from selector.learned.lm_features import PROMPT_VIEW, VIEWS
 
 _COUNTS: Final = (
     *("shots", "shortlist_size", "total_steps", "copies", "rollout_steps", "epochs", "hidden", "evaluate_every"),
     *("warm_start_epochs", "warm_start_queries", "max_per_label", "token_budget", "patience"),
 )
 # Advantages are normalised in a minibatch.
-_LEAST: Final = {**dict.fromkeys(_COUNTS, 1), "batch_size": 2, "token_cost": 0}
+_LEAST: Final = {**dict.fromkeys(_COUNTS, 1), "batch_size": 2, "token_cost": 0, "per_label": 0}
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,12 @@ class PolicyTrainingConfig:
         max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
         token_budget: How many tokens its demonstrations may have together; None for no limit.
         lm_features: Whether the policy looks at states with the language model, which serving then needs too.
-        warm_start: What is imitated before training: "none", "retriever", "label-vote", "oracle", or "best-on-dev" for
-            the better of the two that cost nothing.
+        lm_view: What the language model is shown for that: "prompt", what is chosen so far, a call for each step; or
+            "query", the query alone, one short call for each query.
+        per_label: How many of the candidates are the nearest of each label, as far as they go around; with 0 the
+            nearest are, whatever their labels.
+        warm_start: What is imitated before training: "none", "retriever", "label-vote", "label-evidence" (with
+            lm_features), "oracle", or "best-on-dev" for the best of those that follow a rule.
         warm_start_epochs: Passes over what is imitated.
         warm_start_queries: How many queries are imitated at most.
         evaluate_every: Updates between two evaluations on dev.
@@ -69,6 +74,8 @@ class PolicyTrainingConfig:
     max_per_label: int | None = None
     token_budget: int | None = None
     lm_features: bool = False
+    lm_view: str = PROMPT_VIEW
+    per_label: int = 0
     warm_start: str = "best-on-dev"
     warm_start_epochs: int = 20
     warm_start_queries: int = 128
@@ -94,7 +101,9 @@ class PolicyTrainingConfig:
                 expected="copies x rollout_steps to be a multiple of batch_size",
                 remedy="Choose other numbers.",
             )
-        check_warm_start(self.warm_start)
+        if self.lm_view not in VIEWS:
+            raise UnknownNameError("view of the language model", self.lm_view, known=VIEWS)
+        check_warm_start(self.warm_start, lm_features=self.lm_features)
 
     def decision(self) -> DecisionConfig:
         """Gives the rules of the environment.
@@ -110,6 +119,8 @@ class PolicyTrainingConfig:
             max_per_label=self.max_per_label,
             token_budget=self.token_budget,
             lm_features=self.lm_features,
+            lm_view=self.lm_view,
+            per_label=self.per_label,
         )
 
 

@@ -7,7 +7,6 @@ problem and does not know where rewards come from.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -31,13 +30,13 @@ from policies.checkpoints import (
     steps_of,
 )
 from policies.cloning import (
-    BEST_ON_DEV,
-    FREE_STARTS,
     ORACLE_FILE,
     CloningConfig,
     clone,
-    free_trajectories,
     oracle_trajectories,
+    rule_trajectories,
+    starts_of,
+    worth_of,
 )
 from policies.pointer import PointerPolicy
 from policies.policy_config import PolicyTrainingConfig
@@ -91,7 +90,7 @@ def train_policy(
     """
     network = PointerNetworkConfig(
         width=problem.width,
-        features=len(feature_names(config.lm_features)),
+        features=len(feature_names(config.lm_features, config.lm_view)),
         hidden=config.hidden,
         similarity_weight=config.similarity_weight,
         prompt_features=len(PROMPT_FEATURES) if config.lm_features else 0,
@@ -224,12 +223,11 @@ def _warm_start(
         trajectories = oracle_trajectories(problem, queries, out / ORACLE_FILE, progress=progress)
         clone(network, problem, trajectories, cloning)
         return
-    starts = FREE_STARTS if config.warm_start == BEST_ON_DEV else (config.warm_start,)
-    clones = [copy.deepcopy(network) for _ in starts]
-    for start, own in zip(starts, clones, strict=True):
-        clone(own, problem, free_trajectories(problem, queries, start), cloning)
-    worth = [evaluate_on(dev, own)["potential"] for own in clones] if len(clones) > 1 else [0.0]
-    network.load_state_dict(clones[int(np.argmax(worth))].state_dict())
+    starts = starts_of(config.warm_start, lm_features=config.lm_features)
+    # Nothing has been rewarded yet, so all queries may judge.
+    worth = [worth_of(problem, start) + worth_of(dev, start) if len(starts) > 1 else 0.0 for start in starts]
+    best = starts[int(np.argmax(worth))]
+    clone(network, problem, rule_trajectories(problem, queries, best), cloning)
 
 
 class _Keeper(BaseCallback):

@@ -21,7 +21,7 @@ from torch import nn
 from selector.errors import ArtifactError
 from selector.learned.constraints import Constraints
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
-from selector.learned.lm_features import AGREEMENT, PROMPT_FEATURES
+from selector.learned.lm_features import PRIOR_AGREEMENT, PROMPT_FEATURES, PROMPT_VIEW, QUERY_VIEW
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES, feature_names
 from selector.learned.tensors import save_tensors
@@ -34,7 +34,7 @@ PER_QUERY, CORPUS = "per-query", "corpus"  # what a policy decides for: a query,
 CORPUS_FEATURES: Final = (*STATE_FEATURES, *CANDIDATE_FEATURES)
 KNOWN_FEATURES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = MappingProxyType(
     {
-        PER_QUERY: (FEATURES, feature_names(lm_features=True)),
+        PER_QUERY: (FEATURES, feature_names(True, PROMPT_VIEW), feature_names(True, QUERY_VIEW)),
         CORPUS: (CORPUS_FEATURES, (*CORPUS_FEATURES, *LM_FEATURES)),
     }
 )
@@ -47,6 +47,7 @@ LATER_KEYS: Final[Mapping[str, Any]] = MappingProxyType(
         "training_lm_tokens": None,
         "prompt": (),
         "label_names": (),
+        "per_label": 0,
     }
 )
 """What the first manifests of version 1 do not say."""
@@ -79,6 +80,7 @@ class Manifest:
         prompt: Pool positions of the best prompt that its training has seen valued, in prompt order, where one prompt
             serves the whole task; empty where the network alone chooses.
         label_names: Labels that the network knows by name, each with a column more in state and features.
+        per_label: How many of the candidates are the nearest of each label; 0 where labels do not matter.
     """
 
     shots: int
@@ -100,6 +102,7 @@ class Manifest:
     training_lm_tokens: int | None = None
     prompt: tuple[int, ...] = ()
     label_names: tuple[str, ...] = ()
+    per_label: int = 0
 
     @property
     def constraints(self) -> Constraints:
@@ -129,7 +132,12 @@ class Artifact:
     @property
     def asks_language_model(self) -> bool:
         """Whether choosing needs the language model."""
-        return AGREEMENT in self.manifest.features
+        return len(self.manifest.features) > len(FEATURES)
+
+    @property
+    def view(self) -> str:
+        """What the language model is shown where it is asked; see `selector.learned.lm_features`."""
+        return QUERY_VIEW if PRIOR_AGREEMENT in self.manifest.features else PROMPT_VIEW
 
 
 def encoder_source(folder: Path, manifest: Manifest) -> str:
@@ -228,7 +236,7 @@ def read_artifact(folder: Path | str) -> Artifact:
     manifest = read_manifest(folder, kind=PER_QUERY)
     network = read_weights(folder, lambda: PointerNetwork(PointerNetworkConfig(**manifest.network)))
     require_features(folder, manifest, network.config.features)
-    asks, prompt = AGREEMENT in manifest.features, network.config.prompt_features
+    asks, prompt = len(manifest.features) > len(FEATURES), network.config.prompt_features
     if prompt != (len(PROMPT_FEATURES) if asks else 0):
         raise _damaged(folder, f"made for {prompt} features of a prompt, and its manifest for others")
     return Artifact(folder, manifest, network)
@@ -306,6 +314,7 @@ def _misfits(manifest: Manifest) -> list[str]:
     fits = {
         "shots": _is_count(manifest.shots),
         "shortlist_size": _is_count(manifest.shortlist_size),
+        "per_label": _is_count(manifest.per_label, least=0),
         "may_stop": isinstance(manifest.may_stop, bool),
         "labelled_demonstrations": isinstance(manifest.labelled_demonstrations, bool),
         "network": isinstance(manifest.network, dict),

@@ -1,4 +1,4 @@
-"""What the language model says of a state: an option of the featuriser, which costs one prompt for each state.
+"""What the language model says of a state: an option of the featuriser, which costs a prompt for each state or query.
 
 Zhang, Feng & Tan (2022) describe states by the model's entropy and perplexity. Labels are never named here, only
 ranked or compared, so a policy that sees this is as free of label names as one that sees embeddings only.
@@ -27,6 +27,9 @@ PROMPT_FEATURES: Final = (
     "familiarity",  # 1 / (1 + nats of surprise at seeing any label): stands for the perplexity of the prompt
 )
 AGREEMENT: Final = "agreement"  # candidate feature: the probability that the current prompt gives to its label
+PRIOR_AGREEMENT: Final = "prior_agreement"  # the same, of the query without any demonstration
+PROMPT_VIEW, QUERY_VIEW = "prompt", "query"  # what the language model is shown: the prompt so far, or the query alone
+VIEWS: Final = (PROMPT_VIEW, QUERY_VIEW)
 
 
 class PromptView(NamedTuple):
@@ -66,13 +69,14 @@ class EngineReader:
     Args:
         engine: The engine.
         queries: What query numbers refer to.
+        view: "prompt" shows the language model what is chosen so far; "query" shows it the query alone, once.
 
     Raises:
         UsageError: When targets are free text.
         OwnChoicesError: When queries have choices of their own.
     """
 
-    def __init__(self, engine: InferenceEngine, queries: Sequence[Query]) -> None:
+    def __init__(self, engine: InferenceEngine, queries: Sequence[Query], *, view: str = PROMPT_VIEW) -> None:
         if engine.template.free_text:
             raise UsageError(
                 "features of the language model were asked for, and targets are free text",
@@ -84,22 +88,37 @@ class EngineReader:
         engine.require_shared_labels("features of the language model")
         # Shortlists number the labels as the pool does, scores as the template does.
         self._columns = np.array([engine.labels.index(label) for label in engine.pool.labels])
+        self._view = view
+        self._alone: dict[int, npt.NDArray[np.float64]] = {}  # scores of queries without demonstrations
 
     def read(
         self, queries: Sequence[int], shortlists: Sequence[Shortlist], chosen: Sequence[Sequence[int]]
     ) -> list[PromptView]:
         """Looks at states, all in one batch; see `PromptReader.read`."""
-        selections = [
-            Selection.of(*(shortlist.indices[place] for place in places))
-            for shortlist, places in zip(shortlists, chosen, strict=True)
-        ]
-        scores = self._engine.score([self._queries[number] for number in queries], selections)
+        alone = self._view == QUERY_VIEW
+        scores = self._scores_alone(queries) if alone else self._scores(queries, shortlists, chosen)
         views = []
         for shortlist, row in zip(shortlists, scores, strict=True):
             probabilities = np.exp(log_softmax(row))
             agreement = probabilities[self._columns[shortlist.labels]].astype(np.float32)
             views.append(PromptView(prompt_features(row), agreement))
         return views
+
+    def _scores(
+        self, queries: Sequence[int], shortlists: Sequence[Shortlist], chosen: Sequence[Sequence[int]]
+    ) -> npt.NDArray[np.float64]:
+        selections = [
+            Selection.of(*(shortlist.indices[place] for place in places))
+            for shortlist, places in zip(shortlists, chosen, strict=True)
+        ]
+        return self._engine.score([self._queries[number] for number in queries], selections)
+
+    def _scores_alone(self, queries: Sequence[int]) -> npt.NDArray[np.float64]:
+        new = [number for number in dict.fromkeys(queries) if number not in self._alone]
+        if new:
+            scores = self._engine.score([self._queries[number] for number in new], [Selection.of()] * len(new))
+            self._alone.update(zip(new, scores, strict=True))
+        return np.stack([self._alone[number] for number in queries])
 
 
 def prompt_features(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selector.learned.constraints import UNCONSTRAINED, Constraints
-from selector.learned.lm_features import AGREEMENT, PromptView
+from selector.learned.lm_features import AGREEMENT, PRIOR_AGREEMENT, PROMPT_VIEW, PromptView
 from selector.learned.shortlist import Shortlist
 
 FEATURES: Final = (
@@ -26,16 +26,19 @@ FEATURES: Final = (
 Observation = dict[str, npt.NDArray[np.float32]]
 
 
-def feature_names(lm_features: bool) -> tuple[str, ...]:
+def feature_names(lm_features: bool, view: str = PROMPT_VIEW) -> tuple[str, ...]:
     """Names the F candidate features, in order.
 
     Args:
         lm_features: Whether the language model is asked.
+        view: What it is shown; see `selector.learned.lm_features`.
 
     Returns:
         The names.
     """
-    return (*FEATURES, AGREEMENT) if lm_features else FEATURES
+    if not lm_features:
+        return FEATURES
+    return (*FEATURES, AGREEMENT if view == PROMPT_VIEW else PRIOR_AGREEMENT)
 
 
 def observe(

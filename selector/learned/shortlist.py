@@ -48,6 +48,7 @@ def build_shortlists(
     size: int,
     *,
     at_least: int = 1,
+    per_label: int = 0,
     token_counts: TokenCounts | None = None,
 ) -> list[Shortlist]:
     """Takes the nearest candidates of each query.
@@ -57,6 +58,7 @@ def build_shortlists(
         nearest: The pool, its embeddings and their search.
         size: K; a pool that has fewer after leave-one-out gives what it has.
         at_least: How many candidates are needed.
+        per_label: How many of them are the nearest of each label, so that none is missing, as far as K goes around.
         token_counts: Counts the tokens of candidates, once for each shortlist; None leaves them uncounted.
 
     Returns:
@@ -72,10 +74,14 @@ def build_shortlists(
     # All queries are embedded, and searched for, together.
     embedded = nearest.query_encoder.encode([input_text(query) for query in queries])
     places = {label: place for place, label in enumerate(nearest.pool.labels)}
-    shortlists = [
-        _shortlist(nearest, places, row, indices)
-        for row, indices in zip(embedded, _nearest_of(queries, nearest, size), strict=True)
-    ]
+    found = _nearest_of(queries, nearest, size)
+    if share := min(per_label, size // max(len(places), 1)):
+        labels = np.array([places[str(example.label)] for example in nearest.pool])
+        for number, (query, row) in enumerate(zip(queries, embedded, strict=True)):
+            similarities = nearest.rows @ row  # (P,)
+            similarities[list(nearest.pool.duplicates_of(query))] = -np.inf
+            found[number] = _with_every_label(found[number], similarities, labels, share)
+    shortlists = [_shortlist(nearest, places, row, indices) for row, indices in zip(embedded, found, strict=True)]
     if token_counts is None:
         return shortlists
     return [replace(own, tokens=np.array(token_counts(own.indices), dtype=np.int64)) for own in shortlists]
@@ -91,6 +97,17 @@ def _nearest_of(queries: Sequence[Query], nearest: NearestSelector, size: int) -
         selections = nearest.select([queries[number] for number in numbers], count)
         found.update((number, one.indices[::-1]) for number, one in zip(numbers, selections, strict=True))
     return [found[number] for number in range(len(queries))]
+
+
+def _with_every_label(
+    indices: tuple[int, ...], similarities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], share: int
+) -> tuple[int, ...]:
+    """As many candidates, the nearest `share` of each label among them, best first."""
+    order = np.argsort(-similarities, kind="stable")
+    order = order[np.isfinite(similarities[order])]
+    wanted = {int(at) for label in range(labels.max() + 1) for at in order[labels[order] == label][:share]}
+    others = [at for at in indices if at not in wanted]
+    return tuple(sorted({*wanted, *others[: len(indices) - len(wanted)]}, key=lambda at: (-similarities[at], at)))
 
 
 def _shortlist(

@@ -161,8 +161,15 @@ class LearnedSelector:
         """
         manifest = self.artifact.manifest
         size = max(self.shortlist_size or manifest.shortlist_size, k)
-        shortlists = build_shortlists(queries, self.nearest, size, at_least=k, token_counts=self._token_counts)
-        reader = None if self._engine is None else EngineReader(self._engine, queries)
+        shortlists = build_shortlists(
+            queries,
+            self.nearest,
+            size,
+            at_least=k,
+            per_label=manifest.per_label,
+            token_counts=self._token_counts,
+        )
+        reader = None if self._engine is None else EngineReader(self._engine, queries, view=self.artifact.view)
         return beam_rollout(
             self.artifact.network,
             shortlists,

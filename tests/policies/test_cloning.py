@@ -17,17 +17,21 @@ from policies.cloning import (
     CHUNK,
     ORACLE_FILE,
     CloningConfig,
+    Start,
     Trajectory,
     clone,
-    free_trajectories,
     oracle_trajectories,
+    rule_trajectories,
     smoothed_cross_entropy,
+    starts_of,
+    worth_of,
 )
 from policies.planted_study import permutation_p
 from policies.policy_config import PolicyTrainingConfig
 from policies.ppo import evaluate_on, train_policy
 from policies.runs import Provenance, read_best
 from selector.errors import ArtifactError, UnknownNameError, UsageError
+from selector.learned.lm_features import PROMPT_FEATURES, PromptView
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
 from selector.learned.rollout import greedy_rollout
@@ -58,10 +62,10 @@ def reconfigured(problem: DecisionProblem, **changes: object) -> DecisionProblem
 def test_the_retriever_is_followed_with_the_most_similar_last() -> None:
     """Guards the order: similarity descends in the shortlist and ascends in the prompt, within the constraints."""
     problem, _ = planted_problem(shots=3)
-    for trajectory in free_trajectories(problem, [0, 5], "retriever"):
+    for trajectory in rule_trajectories(problem, [0, 5], Start("retriever")):
         assert (trajectory.actions, trajectory.potentials) == ((2, 1, 0), ())
     limited = reconfigured(problem, max_per_label=1)  # the planted pool has two labels
-    for trajectory in free_trajectories(limited, range(6), "retriever"):
+    for trajectory in rule_trajectories(limited, range(6), Start("retriever")):
         labels = problem.shortlists[trajectory.query].labels
         first, second, stop = trajectory.actions
         assert (second, stop) == (0, 6)
@@ -85,9 +89,9 @@ def voted_problem() -> DecisionProblem:
 def test_the_vote_is_followed_with_its_label_last() -> None:
     """Guards the vote by hand: label 1 wins with 0.88 and 0.84; the nearest of the others fills up, farthest away."""
     problem = voted_problem()
-    assert [one.actions for one in free_trajectories(problem, [0, 1], "label-vote")] == [(0, 3, 1)] * 2
+    assert [one.actions for one in rule_trajectories(problem, [0, 1], Start("label-vote"))] == [(0, 3, 1)] * 2
     bound = reconfigured(problem, max_per_label=1)
-    assert free_trajectories(bound, [0], "label-vote")[0].actions == (2, 0, 1)
+    assert rule_trajectories(bound, [0], Start("label-vote"))[0].actions == (2, 0, 1)
 
 
 @pytest.mark.parametrize(("worth", "chosen"), [(1, "label-vote"), (0, "retriever")])
@@ -108,6 +112,51 @@ def test_the_better_start_is_chosen_on_dev(tmp_path: Path, worth: int, chosen: s
         firsts[start] = (run / "metrics.jsonl").read_text().splitlines()[0].split(', "seconds"')[0]
     assert json.loads(firsts["best-on-dev"] + "}")["dev_potential"] == 1.0
     assert firsts["best-on-dev"] == firsts[chosen]
+
+
+class OpinionatedReader:
+    """A language model that is all for one label."""
+
+    def __init__(self, label: int, sure: float) -> None:
+        self.label, self.sure = label, sure
+
+    def read(
+        self, queries: Sequence[int], shortlists: Sequence[Shortlist], chosen: Sequence[Sequence[int]]
+    ) -> list[PromptView]:
+        rest = (1 - self.sure) / 2
+        return [
+            PromptView(
+                np.zeros(len(PROMPT_FEATURES), dtype=np.float32),
+                np.where(own.labels == self.label, self.sure, rest).astype(np.float32),
+            )
+            for own in shortlists
+        ]
+
+
+def test_the_vote_and_an_opinion_speak_together() -> None:
+    """Guards the rule by hand: a sure opinion wins over the vote where it weighs enough, a doubtful one does not."""
+    voted = voted_problem()
+    rules = DecisionConfig(shots=3, size=5, lm_features=True)
+    for sure, opinion, actions in ((0.98, 4.0, (0, 4, 2)), (0.98, 0.0, (0, 3, 1)), (0.34, 4.0, (0, 3, 1))):
+        problem = DecisionProblem(voted.shortlists, StubbornScorer(), rules, reader=OpinionatedReader(2, sure))
+        found = rule_trajectories(problem, [0, 1], Start("label-evidence", opinion))
+        assert [one.actions[1:] for one in found] == [actions[1:]] * 2
+    assert starts_of("best-on-dev", lm_features=True)[:3] == (
+        Start("retriever"),
+        Start("label-vote"),
+        Start("label-evidence", 0.5),
+    )
+    assert starts_of("best-on-dev", lm_features=False) == (Start("retriever"), Start("label-vote"))
+
+
+def test_starts_are_judged_by_all_queries() -> None:
+    """Guards a start that few dev queries choose by chance: no query is left out while none has been rewarded."""
+    problem, scorer = planted_problem()
+    before = scorer.calls
+    worth = worth_of(problem, Start("retriever"))
+    shown = [Selection.of(*(one.indices[at] for at in (1, 0))) for one in problem.shortlists]
+    assert scorer.calls == before + 1
+    assert worth == pytest.approx(float(problem.scorer.potentials(range(len(shown)), shown).sum()))
 
 
 def test_the_oracle_takes_the_best_candidate_at_every_step(tmp_path: Path) -> None:
@@ -161,7 +210,7 @@ def test_a_clone_acts_as_it_was_shown(tmp_path: Path) -> None:
     """Guards imitation itself: a network that starts far off chooses as the trajectories do."""
     problem, _ = planted_problem()
     shown = {
-        "retriever": free_trajectories(problem, range(24), "retriever"),
+        "retriever": rule_trajectories(problem, range(24), Start("retriever")),
         "oracle": oracle_trajectories(problem, range(24), tmp_path / "o.jsonl"),
     }
     for trajectories in shown.values():
@@ -194,7 +243,7 @@ def test_a_clone_knows_what_its_choices_are_worth(tmp_path: Path, dense: bool) -
 def test_cloning_is_deterministic_and_leaves_other_generators_alone() -> None:
     """Guards resume: a warm start made again after a kill must give the same weights, and PPO the same draws."""
     problem, _ = planted_problem()
-    trajectories = free_trajectories(problem, range(24), "retriever")
+    trajectories = rule_trajectories(problem, range(24), Start("retriever"))
     state = torch.get_rng_state()
     made = [network(problem), network(problem)]
     losses = [clone(one, problem, trajectories, CloningConfig(epochs=2)) for one in made]
@@ -260,7 +309,7 @@ def test_training_from_the_retriever_starts_as_the_retriever(tmp_path: Path) -> 
     problem, _ = planted_problem()
     own = config("retriever", total_steps=1, warm_start_epochs=200)
     run = train_policy(problem, problem, out=tmp_path / "run", config=own, provenance=PROVENANCE)
-    shown = free_trajectories(problem, range(24), "retriever")
+    shown = rule_trajectories(problem, range(24), Start("retriever"))
     ranking = [problem.selection(Episode(one.query, one.actions)) for one in shown]
     first = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["dev_potential"]
     assert first == pytest.approx(problem.scorer.potentials(range(24), ranking).mean(), abs=0.05)
@@ -287,7 +336,11 @@ def test_a_run_keeps_its_oracle_and_asks_no_more_queries_than_told(tmp_path: Pat
 
 def test_impossible_warm_starts_are_refused() -> None:
     """Guards the messages."""
-    with pytest.raises(UnknownNameError, match="none, retriever, label-vote, best-on-dev, oracle"):
+    with pytest.raises(UnknownNameError, match="none, retriever, label-vote, label-evidence, best-on-dev, oracle"):
         config("teacher")
+    with pytest.raises(UsageError, match="--lm-features"):
+        config("label-evidence")
+    with pytest.raises(UnknownNameError, match="prompt, query"):
+        config("none", lm_view="answer")
     with pytest.raises(UsageError, match="1 or more"):
         config("oracle", warm_start_queries=0)

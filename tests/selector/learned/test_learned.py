@@ -127,6 +127,23 @@ def test_a_shortlist_is_nearest_first_and_leaves_the_query_out() -> None:
         build_shortlists([pool[3]], NearestSelector(pool, ToyEncoder()), 6, at_least=20)
 
 
+def test_a_shortlist_can_hold_every_label() -> None:
+    """Guards labels that no neighbour bears: the nearest of each is there, as far as places go round, best first."""
+    pool = planted_pool(40)
+    nearest = NearestSelector(pool, ToyEncoder())
+    query = pool[3]
+    plain, covered = (build_shortlists([query], nearest, 6, per_label=share)[0] for share in (0, 3))
+    assert sorted(covered.labels.tolist()) == [0, 0, 0, 1, 1, 1]
+    assert list(covered.similarities) == sorted(covered.similarities, reverse=True)
+    assert 3 not in covered.indices
+    everything = build_shortlists([query], nearest, 39)[0]
+    for label in (0, 1):
+        wanted = [at for at, own in zip(everything.indices, everything.labels, strict=True) if own == label][:3]
+        assert [at for at, own in zip(covered.indices, covered.labels, strict=True) if own == label] == wanted
+    assert build_shortlists([query], nearest, 6, per_label=1)[0].indices[0] == plain.indices[0]
+    assert build_shortlists([query], nearest, 1, per_label=5)[0].indices == plain.indices[:1]
+
+
 SIZES = {"width": 32, "features": len(FEATURES), "hidden": 16, "similarity_weight": 10.0, "stop_logit": -2.0}
 
 

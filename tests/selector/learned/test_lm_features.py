@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.demonstrations import query_problem
-from envs.dynamics import DecisionConfig, DecisionProblem
+from envs.dynamics import DecisionConfig, DecisionProblem, Episode
 from envs.planted import planted_problem
 from envs.vector import VectorDemoSelection
 from policies.export import export_policy
@@ -36,8 +36,8 @@ def engine() -> InferenceEngine:
     return InferenceEngine(ToyLanguageModel(), planted_template(), planted_pool(16))
 
 
-def problem(own: InferenceEngine) -> DecisionProblem:
-    config = DecisionConfig(shots=2, size=6, lm_features=True)
+def problem(own: InferenceEngine, **changes: object) -> DecisionProblem:
+    config = DecisionConfig(shots=2, size=6, lm_features=True, **changes)  # type: ignore[arg-type]
     return query_problem(own, QUERIES, NearestSelector(own.pool, ToyEncoder()), config)
 
 
@@ -99,6 +99,21 @@ def test_all_copies_are_looked_at_with_one_batch() -> None:
     assert len(calls) == known
 
 
+def test_the_query_alone_is_shown_once() -> None:
+    """Guards the cheap view: one call for each query, whatever is chosen, and what it says is of the query alone."""
+    own = engine()
+    made = problem(own, lm_view="query")
+    states = [Episode(query, chosen) for query in (0, 1, 0) for chosen in ((), (2,), (2, 0))]
+    before = own.lm.usage.calls
+    seen = made.observe_all(states)
+    assert own.lm.usage.calls - before == 2 * len(own.labels)
+    (probabilities,) = own.probabilities([QUERIES[1]], [Selection.of()])
+    for state, observation in zip(states, seen, strict=True):
+        if state.query == 1:
+            labels = [own.labels.index(str(own.pool[index].label)) for index in made.shortlists[1].indices]
+            assert observation["features"].reshape(6, -1)[:, -1] == pytest.approx(probabilities[labels], abs=1e-6)
+
+
 def test_without_the_option_nothing_is_different() -> None:
     """Guards the default policy: embeddings only, servable without a language model."""
     own, _ = planted_problem()
@@ -107,13 +122,15 @@ def test_without_the_option_nothing_is_different() -> None:
         DecisionProblem(own.shortlists, own.scorer, DecisionConfig(size=6, lm_features=True))
 
 
-def test_an_exported_policy_sees_in_serving_what_it_saw_in_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("view", "per_label"), [("prompt", 0), ("query", 3)])
+def test_an_exported_policy_sees_in_serving_what_it_saw_in_training(tmp_path: Path, view: str, per_label: int) -> None:
     """Guards the way from training to serving: parity at export, an engine demanded, the same choices as on dev."""
     own = engine()
-    made = problem(own)
+    made = problem(own, lm_view=view, per_label=per_label)
+    own_settings = {"lm_features": True, "lm_view": view, "per_label": per_label}
     config = PolicyTrainingConfig(
-        shots=2, shortlist_size=6, total_steps=64, copies=8, rollout_steps=4, batch_size=16, lm_features=True
-    )
+        shots=2, shortlist_size=6, total_steps=64, copies=8, rollout_steps=4, batch_size=16, **own_settings
+    )  # type: ignore[arg-type]
     fingerprints = {
         "pool": own.pool.fingerprint,
         "encoder": ToyEncoder().fingerprint,
@@ -124,7 +141,8 @@ def test_an_exported_policy_sees_in_serving_what_it_saw_in_training(tmp_path: Pa
     run = train_policy(made, made, out=tmp_path / "run", config=config, provenance=provenance)
     folder = export_policy(run, tmp_path / "policy")
     artifact = read_artifact(folder)
-    assert artifact.manifest.features == feature_names(lm_features=True)
+    assert artifact.manifest.features == feature_names(lm_features=True, view=view)
+    assert (artifact.view, artifact.manifest.per_label) == (view, per_label)
     assert artifact.asks_language_model
     with pytest.raises(UsageError, match="there is no engine"):
         LearnedSelector.load(folder, own.pool, encoder=ToyEncoder())
