@@ -25,7 +25,7 @@ class CorpusTrainingConfig:
         learning_rate: Of AdamW. Published: 3e-4.
         weight_decay: Of AdamW.
         gradient_norm: The longest gradient.
-        conservative: Weight of the conservative term.
+        conservative: Weight of the conservative term; rewards are told in standard deviations of random prompts.
         target_every: Steps between two copies to the target network.
         hidden: Width of the network. Published: 16, for features that do not tell labels by name.
         dropout: Share of inputs and hidden units dropped in training.
@@ -57,7 +57,7 @@ class CorpusTrainingConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
     gradient_norm: float = 1.0
-    conservative: float = 0.2
+    conservative: float = 1.0
     target_every: int = 400
     hidden: int = 64
     dropout: float = 0.25

@@ -29,7 +29,7 @@ class Losses(NamedTuple):
     """What one step measured.
 
     Attributes:
-        difference: Mean absolute temporal difference, units of reward.
+        difference: Mean absolute temporal difference, in the unit of the replay's rewards.
         conservative: Mean of log-sum-exp of all values less the value of what was chosen.
     """
 

@@ -114,7 +114,8 @@ class CorpusQNetwork(nn.Module):
             observation: The arrays of `selector.learned.corpus_observation.observe_corpus` with a batch axis of B.
 
         Returns:
-            (B, K + 1) values, the last for STOP, and (B,) the best valid one; both in units of reward.
+            (B, K + 1) values, the last for STOP, and (B,) the best valid one; both in the unit of the rewards that it
+            was trained on.
         """
         state, mask = observation["state"], observation["mask"] > 0
         features = observation["features"].reshape(len(state), -1, self.config.features)  # (B, K, F)

@@ -51,7 +51,8 @@ def greedy_set(
         uncertainty: What the language model adds to the observation, where the network reads it.
 
     Returns:
-        The selection in the order chosen; a score is the value of the choice, in units of reward.
+        The selection in the order chosen; a score is the value of the choice, in standard deviations of what random
+        prompts of the training were worth.
     """
     indices = candidates.shortlist.indices
     places = [place for place, index in enumerate(indices) if index in excluded]

@@ -281,6 +281,23 @@ def test_transitions_by_hand() -> None:
     assert torch.allclose(batch.after["state"][going_on, 0] - batch.before["state"][going_on, 0], torch.tensor(1 / 3))
 
 
+def test_rewards_are_told_in_one_unit_whatever_their_size(tmp_path: Path) -> None:
+    """Guards the conservative term: it weighed as much as all rewards where prompts differ by a few points."""
+    problem, _, _ = planted_corpus_problem()
+    episodes = collect_episodes(problem, tmp_path / "e.jsonl", count=16, copies=8, seed=0)
+    small = [replace(one, rewards=tuple(0.01 * reward for reward in one.rewards)) for one in episodes]
+    plain, shrunk, flat = (Replay(problem, seed=0) for _ in range(3))
+    plain.add(episodes)
+    shrunk.add(small[:16])
+    assert shrunk.unit == pytest.approx(0.01 * plain.unit)
+    batches = [replay.batch(np.random.default_rng(0), 40) for replay in (plain, shrunk)]
+    assert torch.allclose(batches[0].rewards, batches[1].rewards, atol=1e-5)
+    shrunk.add(episodes)  # what is played later does not change the unit
+    assert shrunk.unit == pytest.approx(0.01 * plain.unit)
+    flat.add([replace(one, rewards=(0.1, 0.1, 0.1)) for one in episodes])
+    assert flat.unit == 1.0
+
+
 def test_a_stop_that_is_shown_is_paid_as_a_real_one() -> None:
     """Guards rewards at the end alone: stopping was shown as worth nothing, whatever had been chosen."""
     planted, _, _ = planted_corpus_problem(may_stop=True)
