@@ -16,7 +16,7 @@ from envs.queries import check_split, training_queries
 from envs.rewards import EngineScorer
 from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
-from selector.learned.lm_features import PROMPT_FEATURES, EngineReader
+from selector.learned.lm_features import PROMPT_FEATURES, PROMPT_VIEW, EngineReader
 from selector.learned.observation import Observation, feature_names
 from selector.learned.shortlist import build_shortlists
 from selector.strategies.dense import NearestSelector
@@ -69,7 +69,8 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
     `mask` (K + 1,) valid actions, `step` (1,) the share of H that is chosen. Short shortlists are padded with zeros.
     No feature asks the language model, unless `lm_features` is set: then `prompt` (P,) holds the largest label
     probabilities under the current prompt, their entropy and its familiarity, and each candidate has one feature more,
-    the probability of its label; see `selector.learned.lm_features`.
+    the probability of its label; see `selector.learned.lm_features`. With `lm_view="query"` all of that is told of the
+    query without any demonstration, which asks once for each query.
 
     ## Starting State
     A query drawn uniformly from the reward queries, no demonstration chosen. `reset(options={"query": n})` starts
@@ -219,6 +220,8 @@ def make_environment(
     max_per_label: int | None = None,
     token_budget: int | None = None,
     lm_features: bool = False,
+    lm_view: str = PROMPT_VIEW,
+    per_label: int = 0,
     use_store: bool = True,
 ) -> DemoSelectionEnv:
     """Builds the environment of a task; what `gymnasium.make("envs:shotsmith/DemoSelection-v0", ...)` calls.
@@ -236,6 +239,8 @@ def make_environment(
         max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
         token_budget: How many tokens its demonstrations may have together; None for no limit.
         lm_features: Whether observations tell what the language model says of the state.
+        lm_view: What it is shown for that: "prompt", what is chosen so far, or "query", the query alone.
+        per_label: How many of the candidates are the nearest of each label; with 0 labels do not matter.
         use_store: Whether scores come from and go to the persistent score store.
 
     Returns:
@@ -244,7 +249,7 @@ def make_environment(
     Raises:
         TaskFileError: When the task file is missing or wrong.
         EmptyPoolError: When there is no query.
-        UnknownNameError: When split or reward is not known.
+        UnknownNameError: When split, reward or view is not known.
     """
     check_split(split)
     workspace = Workspace.open(task, use_store=use_store)
@@ -258,6 +263,8 @@ def make_environment(
         max_per_label=max_per_label,
         token_budget=token_budget,
         lm_features=lm_features,
+        lm_view=lm_view,
+        per_label=per_label,
     )
     return DemoSelectionEnv(
         query_problem(workspace.engine, queries, nearest, config, reward=reward, token_cost=token_cost)

@@ -189,7 +189,7 @@ def test_a_finished_run_is_not_trained_again_and_another_needs_another_folder(tm
     train(run, small(), progress=KillsAt("", 0))
     assert same(weights(run), before)
     with pytest.raises(UsageError, match="conservative"):
-        train(run, small(conservative=1.0))
+        train(run, small(conservative=2.0))
     for name in ("steps", "shots", "candidates", "hidden"):
         with pytest.raises(UsageError, match=f"{name} is 0"):
             small(**{name: 0})
