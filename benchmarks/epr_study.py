@@ -15,18 +15,17 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks import SHARED_DATA
+from benchmarks.studied_tasks import studied_task
 from policies.mining import MiningConfig
 from policies.retriever_config import RetrieverTrainingConfig
 from policies.stages import RECALL, mine_candidates, train_retriever_on
-from selector.data.task import Task
 from selector.errors import UsageError
 from selector.evaluation.references import reference_answers, vote_of
 from selector.pipeline import Pipeline
@@ -68,8 +67,7 @@ class Study:
     def __init__(
         self, name: str, seed: int, *, limit: int | None, work: Path, out: Path, dtype: str = "float32"
     ) -> None:
-        loaded = Task.load(name, seed=seed, data_dir=SHARED_DATA)
-        self.workspace = Workspace(replace(loaded, lm=replace(loaded.lm, dtype=dtype)))
+        self.workspace = Workspace(studied_task(name, seed=seed, dtype=dtype))
         self.seed = seed
         self.work = work / f"{name}-{seed}"
         self.path = out / f"{name}-{seed}.json"

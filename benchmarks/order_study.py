@@ -20,8 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks import SHARED_DATA
-from selector.data.task import Task
+from benchmarks.studied_tasks import studied_task
 from selector.errors import UsageError
 from selector.evaluation.stability import stability_report
 from selector.evaluation.statistics import paired_bootstrap
@@ -274,7 +273,7 @@ def main(
     config = OrderStudyConfig(
         shots=shots, permutations=permutations, queries=queries, dev=dev, probes=probes, seed=seed
     )
-    workspace = Workspace(Task.load(task, data_dir=SHARED_DATA))
+    workspace = Workspace(studied_task(task))
     study = OrderStudy(workspace, config, out=out, progress=RichProgress())
     study.run(sets)
     print("\n".join(summary_lines(study.result["summary"])))

@@ -25,7 +25,7 @@ import typer
 
 from benchmarks import SHARED_DATA
 from benchmarks.prompt_wordings import INSTRUCTIONS, TEMPLATES
-from selector.data.task import Task
+from benchmarks.studied_tasks import studied_task
 from selector.errors import UnknownNameError, UsageError
 from selector.evaluation.statistics import paired_bootstrap
 from selector.inference.engine import InferenceEngine
@@ -362,7 +362,7 @@ def main(
     models = Models(
         lm=cache(lambda: load_language_model(MODEL)),
         encoder=cache(lambda: SentenceEncoder.load(EncoderConfig().model)),
-        workspace=cache(lambda task: Workspace(Task.load(task, data_dir=SHARED_DATA))),
+        workspace=cache(lambda task: Workspace(studied_task(task))),
     )
     PromptStudy(models, config, out=out, progress=RichProgress()).run([name.strip() for name in cells.split(",")])
     print("\n".join(prompt_lines(read_cells(out))))

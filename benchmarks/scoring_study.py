@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 import typer
 
-from benchmarks import SHARED_DATA
+from benchmarks.studied_tasks import studied_task
 from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import UsageError
@@ -276,7 +276,7 @@ def main(
 ) -> None:
     """Runs the study, all settings with the first set first."""
     study = ScoringStudy(ScoringStudyConfig(shots=shots, queries=queries, seed=seed), out=out)
-    tasks = {name: Task.load(SETTINGS[name][0], data_dir=SHARED_DATA) for name in settings.split(";")}
+    tasks = {name: studied_task(SETTINGS[name][0]) for name in settings.split(";")}
     first = next(iter(tasks.values()))
     lm = Workspace(replace(first, lm=replace(first.lm, calibration="none"))).engine.lm
     for number in range(sets):

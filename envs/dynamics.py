@@ -54,6 +54,14 @@ class DecisionConfig:
     def __post_init__(self) -> None:
         if self.lm_view not in VIEWS:
             raise UnknownNameError("view of the language model", self.lm_view, known=VIEWS)
+        if self.lm_view != PROMPT_VIEW and not self.lm_features:
+            raise UsageError(
+                f"the language model is to be shown the {self.lm_view}, and observations do not tell what it says",
+                expected="lm_features with it",
+                remedy="Set lm_features (--lm-features), or leave lm_view out.",
+            )
+        if self.per_label < 0:
+            raise UsageError(f"per_label is {self.per_label}", expected="0 or more", remedy="Choose another number.")
         if self.shots < 1 or self.size < 1:
             raise UsageError(
                 f"shots is {self.shots} and the shortlist size {self.size}",

@@ -14,6 +14,7 @@ from policies.training_usage import read_usage
 from selector.errors import ArtifactError, ArtifactMismatchError
 from selector.learned.artifact import CORPUS, ENCODER_FOLDER, Artifact, Manifest, write_artifact
 from selector.learned.corpus_artifact import CorpusArtifact, write_corpus_artifact
+from selector.learned.lm_features import PROMPT_VIEW
 from selector.learned.observation import feature_names
 from selector.retrieval.encoder import SentenceEncoder
 from selector.strategies.retriever import CARD_FILE, read_retriever_card
@@ -41,7 +42,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
     trained = _retriever(provenance_of(content))
     asked = _training_tokens(run, trained)
     if content.get("kind") == CORPUS_RUN:
-        learned, kept = read_corpus_best(run), read_prompt(run)
+        learned, kept = read_corpus_best(run), read_prompt(run, candidates=content["candidates"])
         manifest = _manifest(
             content,
             learned,
@@ -50,9 +51,9 @@ def export_policy(run: Path, artifact: Path) -> Path:
             kind=CORPUS,
             training_lm_tokens=asked,
             candidates=tuple(content["candidates"]),
-            prompt=kept.indices if kept is not None else (),
+            prompt=None if kept is None else kept.indices,
             features=tuple(content["features"]),
-            label_names=tuple(content["label_names"]),
+            label_names=tuple(content.get("label_names", ())),  # older runs know none by name
         )
         return write_corpus_artifact(
             artifact, manifest, learned.network, encoder=trained, check=lambda made: check_parity(made, learned)
@@ -64,8 +65,8 @@ def export_policy(run: Path, artifact: Path) -> Path:
         trained,
         shortlist_size=config["shortlist_size"],
         training_lm_tokens=asked,
-        features=feature_names(config["lm_features"], config["lm_view"]),
-        per_label=config["per_label"],
+        features=feature_names(config["lm_features"], config.get("lm_view", PROMPT_VIEW)),  # older runs have one view
+        per_label=config.get("per_label", 0),
     )
     return write_artifact(
         artifact, manifest, best.network, encoder=trained, check=lambda made: check_parity(made, best)

@@ -9,7 +9,7 @@ number of demonstrations, is another. This module knows stored episodes and pote
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -105,11 +105,12 @@ def write_prompt(run: Path, prompt: KeptPrompt) -> None:
     write_whole(run / PROMPT_FILE, json.dumps(asdict(prompt), indent=2) + "\n")
 
 
-def read_prompt(run: Path) -> KeptPrompt | None:
+def read_prompt(run: Path, *, candidates: Collection[int]) -> KeptPrompt | None:
     """Reads the prompt of a run folder.
 
     Args:
         run: The run folder.
+        candidates: Pool positions among which the run chooses.
 
     Returns:
         The prompt; None where the training has kept none.
@@ -122,15 +123,22 @@ def read_prompt(run: Path) -> KeptPrompt | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        indices = tuple(int(index) for index in content["indices"])
+        indices = tuple(content["indices"])
         values = (float(content["reward_value"]), float(content["dev_value"]))
-        return KeptPrompt(indices, *values, str(content["found"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{path} is damaged ({type(error).__name__})",
-            expected="what train-policy has written",
-            remedy="Delete it and give the same train-policy command again: the best prompts are judged again.",
-        ) from error
+        prompt = KeptPrompt(indices, *values, str(content["found"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise _damaged(path, type(error).__name__) from error
+    if not all(type(index) is int for index in indices) or len({*indices} & {*candidates}) != len(indices):
+        raise _damaged(path, "no distinct candidates of the run")
+    return prompt
+
+
+def _damaged(path: Path, how: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path} is damaged ({how})",
+        expected="what train-policy has written",
+        remedy="Delete it and give the same train-policy command again: the best prompts are judged again.",
+    )
 
 
 def _prompt(problem: CorpusProblem, episode: StoredEpisode) -> tuple[int, ...]:

@@ -7,8 +7,8 @@ from typing import Final
 
 from envs.dynamics import DecisionConfig
 from policies.cloning import check_warm_start
-from selector.errors import UnknownNameError, UsageError
-from selector.learned.lm_features import PROMPT_VIEW, VIEWS
+from selector.errors import UsageError
+from selector.learned.lm_features import PROMPT_VIEW
 
 _COUNTS: Final = (
     *("shots", "shortlist_size", "total_steps", "copies", "rollout_steps", "epochs", "hidden", "evaluate_every"),
@@ -101,8 +101,7 @@ class PolicyTrainingConfig:
                 expected="copies x rollout_steps to be a multiple of batch_size",
                 remedy="Choose other numbers.",
             )
-        if self.lm_view not in VIEWS:
-            raise UnknownNameError("view of the language model", self.lm_view, known=VIEWS)
+        self.decision()  # refuses rules that do not go together
         check_warm_start(self.warm_start, lm_features=self.lm_features)
 
     def decision(self) -> DecisionConfig:

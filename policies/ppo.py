@@ -225,7 +225,12 @@ def _warm_start(
         return
     starts = starts_of(config.warm_start, lm_features=config.lm_features)
     # Nothing has been rewarded yet, so all queries may judge.
-    worth = [worth_of(problem, start) + worth_of(dev, start) if len(starts) > 1 else 0.0 for start in starts]
+    worth = [0.0] * len(starts)
+    if len(starts) > 1:
+        with progress.track("judge warm starts", len(starts)) as advance:
+            for number, start in enumerate(starts):
+                worth[number] = worth_of(problem, start) + worth_of(dev, start)
+                advance(1)
     best = starts[int(np.argmax(worth))]
     clone(network, problem, rule_trajectories(problem, queries, best), cloning)
 

@@ -53,7 +53,7 @@ class Provenance:
         encoder: The encoder's name, or the folder of a trained retriever.
         labelled_demonstrations: Whether demonstrations are embedded with their label.
         fingerprints: Of "pool", "template", "encoder" and "language model", and of what it is paid by: "reward queries"
-            and "dev queries", and the names of "scoring" and "calibration".
+            and "dev queries", the names of "scoring" and "calibration", and "other tasks" where there are several.
     """
 
     encoder: str
@@ -145,7 +145,7 @@ def read_run(run: Path) -> dict[str, Any]:
     try:
         parts = [content[name] for name in ("config", "network", "provenance")]
         parts.append(Provenance(**content["provenance"]).fingerprints)
-        names = ("candidates", "features", "label_names") if content.get("kind") == CORPUS_RUN else ()
+        names = ("candidates", "features") if content.get("kind") == CORPUS_RUN else ()
         lists = [content[name] for name in names]
     except (KeyError, TypeError, AttributeError) as error:
         raise _no_run(run, type(error).__name__) from error

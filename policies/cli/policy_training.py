@@ -64,7 +64,8 @@ TokenCostOption = Annotated[
 LabelLimitOption = Annotated[int | None, _count("The most demonstrations of one label in a prompt.")]
 TokenBudgetOption = Annotated[int | None, _count("The most tokens of demonstrations in a prompt.")]
 WarmStartOption = Annotated[
-    str, typer.Option(help="Per query, what is imitated first: none, retriever, label-vote, best-on-dev or oracle.")
+    str,
+    typer.Option(help="Per query, imitated first: none, retriever, label-vote, label-evidence, best-on-dev or oracle."),
 ]
 DenseOption = Annotated[
     bool, typer.Option("--dense/--terminal", help="Reward every step, or the last with all of it, which costs less.")

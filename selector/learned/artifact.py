@@ -45,7 +45,7 @@ LATER_KEYS: Final[Mapping[str, Any]] = MappingProxyType(
         "max_per_label": None,
         "token_budget": None,
         "training_lm_tokens": None,
-        "prompt": (),
+        "prompt": None,
         "label_names": (),
         "per_label": 0,
     }
@@ -66,7 +66,8 @@ class Manifest:
         network: The sizes of its network.
         features: The candidate features it sees, in order.
         encoder: The encoder's name, or "encoder" for the folder inside the artifact.
-        fingerprints: Of "pool", "template", "encoder" and "language model".
+        fingerprints: Of "pool", "template", "encoder" and "language model"; newer ones hold "reward queries" and "dev
+            queries", the names of "scoring" and "calibration", and "other tasks" where it was trained on several.
         weights_sha256: Of policy.safetensors.
         metrics: What was measured in training, by name; higher is better.
         shotsmith: The version that wrote it.
@@ -78,7 +79,7 @@ class Manifest:
         training_lm_tokens: Tokens that its training asked of the language model, mining for its retriever among them,
             without sharing or cache; None where nobody counted them.
         prompt: Pool positions of the best prompt that its training has seen valued, in prompt order, where one prompt
-            serves the whole task; empty where the network alone chooses.
+            serves the whole task; None where the network alone chooses.
         label_names: Labels that the network knows by name, each with a column more in state and features.
         per_label: How many of the candidates are the nearest of each label; 0 where labels do not matter.
     """
@@ -100,7 +101,7 @@ class Manifest:
     max_per_label: int | None = None
     token_budget: int | None = None
     training_lm_tokens: int | None = None
-    prompt: tuple[int, ...] = ()
+    prompt: tuple[int, ...] | None = None
     label_names: tuple[str, ...] = ()
     per_label: int = 0
 
@@ -287,7 +288,8 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
             remedy="Use the version of shotsmith that wrote it, or export the policy again.",
         )
     try:
-        tuples = {name: tuple(content[name]) for name in ("features", "candidates", "prompt", "label_names")}
+        lists = ("features", "candidates", "label_names", *(["prompt"] if content["prompt"] is not None else []))
+        tuples = {name: tuple(content[name]) for name in lists}
         manifest = Manifest(**{entry.name: content[entry.name] for entry in fields(Manifest)} | tuples)
     except KeyError as error:
         raise _damaged(path, f"without the key {error}") from error
@@ -323,8 +325,7 @@ def _misfits(manifest: Manifest) -> list[str]:
         "features": all(isinstance(name, str) for name in manifest.features),
         "label_names": all(isinstance(name, str) for name in manifest.label_names),
         "candidates": all(_is_count(place, least=0) for place in manifest.candidates),
-        "prompt": set(manifest.prompt) <= set(manifest.candidates)
-        and len(set(manifest.prompt)) == len(manifest.prompt),
+        "prompt": _is_prompt_of(manifest),
         "max_per_label": manifest.max_per_label is None or _is_count(manifest.max_per_label),
         "token_budget": manifest.token_budget is None or _is_count(manifest.token_budget),
         "training_lm_tokens": manifest.training_lm_tokens is None or _is_count(manifest.training_lm_tokens, least=0),
@@ -332,6 +333,19 @@ def _misfits(manifest: Manifest) -> list[str]:
     texts = ("encoder", "weights_sha256", "shotsmith", "kind")
     fits |= {name: isinstance(getattr(manifest, name), str) for name in texts}
     return [name for name, fit in fits.items() if not fit]
+
+
+def _is_prompt_of(manifest: Manifest) -> bool:
+    """Whether the kept prompt, if any, can have been chosen in the training."""
+    prompt, candidates = manifest.prompt, manifest.candidates
+    if prompt is None:
+        return True
+    if not all(_is_count(place, least=0) for place in (*prompt, *candidates)) or not _is_count(manifest.shots):
+        return False
+    limited = manifest.max_per_label is not None or manifest.token_budget is not None
+    may_be_short = manifest.may_stop is True or limited or len(candidates) < manifest.shots
+    fits = len(prompt) == manifest.shots or (len(prompt) < manifest.shots and may_be_short)
+    return fits and len({*prompt} & {*candidates}) == len(prompt)
 
 
 def _is_count(value: object, *, least: int = 1) -> bool:

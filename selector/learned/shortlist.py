@@ -76,11 +76,8 @@ def build_shortlists(
     places = {label: place for place, label in enumerate(nearest.pool.labels)}
     found = _nearest_of(queries, nearest, size)
     if share := min(per_label, size // max(len(places), 1)):
-        labels = np.array([places[str(example.label)] for example in nearest.pool])
         for number, (query, row) in enumerate(zip(queries, embedded, strict=True)):
-            similarities = nearest.rows @ row  # (P,)
-            similarities[list(nearest.pool.duplicates_of(query))] = -np.inf
-            found[number] = _with_every_label(found[number], similarities, labels, share)
+            found[number] = _with_every_label(nearest, query, row, indices=found[number], share=share)
     shortlists = [_shortlist(nearest, places, row, indices) for row, indices in zip(embedded, found, strict=True)]
     if token_counts is None:
         return shortlists
@@ -100,12 +97,18 @@ def _nearest_of(queries: Sequence[Query], nearest: NearestSelector, size: int) -
 
 
 def _with_every_label(
-    indices: tuple[int, ...], similarities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], share: int
+    nearest: NearestSelector, query: Query, row: npt.NDArray[np.float32], *, indices: tuple[int, ...], share: int
 ) -> tuple[int, ...]:
     """As many candidates, the nearest `share` of each label among them, best first."""
-    order = np.argsort(-similarities, kind="stable")
-    order = order[np.isfinite(similarities[order])]
-    wanted = {int(at) for label in range(labels.max() + 1) for at in order[labels[order] == label][:share]}
+    similarities = nearest.rows @ row  # (P,)
+    similarities[list(nearest.pool.duplicates_of(query))] = -np.inf
+    wanted: set[int] = set()
+    for members in nearest.places_by_label:
+        own = similarities[members]
+        # With all that are as near as the last, of which the first in the pool are taken.
+        near = np.flatnonzero(own >= np.partition(own, -share)[-share]) if len(own) > share else np.arange(len(own))
+        best = members[near[np.argsort(-own[near], kind="stable")[:share]]]
+        wanted.update(int(at) for at in best if np.isfinite(similarities[at]))
     others = [at for at in indices if at not in wanted]
     return tuple(sorted({*wanted, *others[: len(indices) - len(wanted)]}, key=lambda at: (-similarities[at], at)))
 

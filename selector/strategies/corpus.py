@@ -1,7 +1,7 @@
 """An exported policy that chooses one ordered set of demonstrations for a whole task.
 
-The set is chosen once, greedily by the Q-network, and shown to every query. Neither the learner nor, unless the policy
-reads it, the language model is needed.
+The set is chosen once and shown to every query: the best that the training has seen valued, or what the Q-network
+chooses greedily. Neither the learner nor, unless the policy reads it, the language model is needed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from selector.data.pool import Pool
-from selector.errors import UsageError
+from selector.errors import ArtifactError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.candidate_set import CandidateSet, build_candidate_set, draw_candidates, embed_task
 from selector.learned.constraints import UNCONSTRAINED, Constraints
@@ -98,6 +98,7 @@ class CorpusSelector:
             stand for the task.
 
     Raises:
+        ArtifactError: When the artifact names candidates that its own pool has not.
         UsageError: When the policy needs an engine and there is none, or it has another pool.
     """
 
@@ -122,6 +123,12 @@ class CorpusSelector:
         self.encoder = encoder
         self.task_queries = tuple(task_queries)
         self._pool = pool
+        if self._is_known and max(artifact.manifest.candidates, default=0) >= len(pool):
+            raise ArtifactError(
+                f"{artifact.folder} names candidates beyond the {len(pool)} examples of its pool",
+                expected="positions in the pool",
+                remedy="Copy or export it again.",
+            )
         self._engine = engine if artifact.needs_engine else None
         queries = encoder.for_queries() if isinstance(encoder, SentenceEncoder) else encoder
         self._task = embed_task(task_queries, queries) if task_queries else artifact.network.task.numpy()
@@ -206,7 +213,8 @@ class CorpusSelector:
 
     def _set(self, k: int, excluded: frozenset[int]) -> Selection:
         manifest = self.artifact.manifest
-        if manifest.prompt and k == manifest.shots and not excluded and self._is_known:
+        valued = self._is_known and not self.task_queries  # by the training: for this pool, under this task
+        if manifest.prompt is not None and k == manifest.shots and not excluded and valued:
             return Selection.of(*manifest.prompt)
         if (k, excluded) not in self._chosen:
             candidates, uncertainty = self._candidates(self._positions(k, excluded))

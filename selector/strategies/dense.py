@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from selector.data.pool import Pool
 from selector.prompting.embedding_text import input_text, labelled_text
 from selector.retrieval.encoder import TextEncoder
@@ -56,6 +59,14 @@ class NearestSelector:
             (N, D) embeddings.
         """
         return self.rows[list(positions)] if self._given_index is None else self.index.rows_of(positions)
+
+    @cached_property
+    def places_by_label(self) -> tuple[NDArray[np.int64], ...]:
+        """For each label of the pool the positions of the members that bear it, ascending."""
+        found: defaultdict[str, list[int]] = defaultdict(list)
+        for position, example in enumerate(self.pool):
+            found[str(example.label)].append(position)
+        return tuple(np.array(found[label], dtype=np.int64) for label in self.pool.labels)
 
     @property
     def texts(self) -> list[str]:

@@ -52,7 +52,8 @@ def require_engine(manifest: Manifest, engine: InferenceEngine, *, force: bool) 
     if not force:
         remedy = "Use the task it was trained on, or pass --force."
         _require(manifest, "template", engine.template.fingerprint, remedy)
-        _require(manifest, "language model", engine.lm.fingerprint, remedy)
+        same = "Use the language model it was trained with, in the same dtype ([lm] dtype), or pass --force."
+        _require(manifest, "language model", engine.lm.fingerprint, same)
         for part, present in (("scoring", engine.scoring), ("calibration", engine.calibration)):
             if part in manifest.fingerprints:  # what the policy was rewarded by
                 _require(manifest, part, present, remedy)

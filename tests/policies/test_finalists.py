@@ -91,23 +91,61 @@ def test_training_keeps_a_prompt_that_export_hands_on(tmp_path: Path) -> None:
         return train_corpus_policy(problem, problem, out=out, config=config, provenance=provenance)
 
     run = train(tmp_path / "run", small)
-    kept = read_prompt(run)
+    candidates = problem.candidates.shortlist.indices
+    kept = read_prompt(run, candidates=candidates)
     assert kept is not None
     assert read_corpus_artifact(export_policy(run, tmp_path / "artifact")).manifest.prompt == kept.indices
     (run / PROMPT_FILE).unlink()
     train(run, small)
-    assert read_prompt(run) == kept
-    for damage in ("{", "[]", json.dumps({"indices": [1]}), json.dumps({"indices": 3})):
+    assert read_prompt(run, candidates=candidates) == kept
+    values = {"reward_value": 1.0, "dev_value": 1.0, "found": "random"}
+    taken = list(kept.indices[:1])
+    wrong: tuple[object, ...] = (3, "12", [1.0], [1e999], [10**6], taken * 2, [True])
+    for damage in (
+        "{",
+        "[]",
+        json.dumps({"indices": taken}),
+        *(json.dumps({"indices": one} | values) for one in wrong),
+    ):
         (run / PROMPT_FILE).write_text(damage)
         with pytest.raises(ArtifactError, match="judged again"):
             export_policy(run, tmp_path / "artifact")
     alone = train(tmp_path / "alone", replace(small, finalists=0))
-    assert read_prompt(alone) is None
-    assert read_corpus_artifact(export_policy(alone, tmp_path / "artifact")).manifest.prompt == ()
+    assert read_prompt(alone, candidates=candidates) is None
+    assert read_corpus_artifact(export_policy(alone, tmp_path / "artifact")).manifest.prompt is None
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     """Guards the file: positions in order, values to the last digit."""
     prompt = KeptPrompt((7, 2, 5), 0.1 + 0.2, 2 / 3, "online")
     write_prompt(tmp_path, prompt)
-    assert read_prompt(tmp_path) == prompt
+    assert read_prompt(tmp_path, candidates=range(9)) == prompt
+
+
+def test_an_empty_prompt_can_be_the_best(tmp_path: Path) -> None:
+    """Guards a prompt without demonstrations that training found best: it was taken for none."""
+    planted, _, _ = planted_corpus_problem(may_stop=True)
+
+    class Costly:
+        def potentials(self, queries: Sequence[int], selections: Sequence[Selection]) -> npt.NDArray[np.float64]:
+            return np.array([-float(len(selection.indices)) for selection in selections])
+
+    problem = CorpusProblem(planted.candidates, Costly(), planted.config)
+    empty = StoredEpisode(0, (len(problem.candidates),), (0.0,))
+    own = Selection.of(*problem.candidates.shortlist.indices[:2])
+    kept = choose_prompt(problem, problem, random=[empty], online=(), policy=own, finalists=1)
+    assert kept.indices == ()
+    write_prompt(tmp_path, kept)
+    assert read_prompt(tmp_path, candidates=problem.candidates.shortlist.indices) == kept
+
+
+def test_a_run_from_before_names_and_views_is_exported(tmp_path: Path) -> None:
+    """Guards hours of training that a newer version could not export."""
+    problem, _, _ = planted_corpus_problem()
+    config = CorpusTrainingConfig(shots=3, candidates=10, episodes=12, steps=20, evaluate_every=10, finalists=0)
+    provenance = Provenance("toy", labelled_demonstrations=False, fingerprints={})
+    run = train_corpus_policy(problem, problem, out=tmp_path / "run", config=config, provenance=provenance)
+    content = json.loads((run / "run.json").read_text())
+    del content["label_names"]
+    (run / "run.json").write_text(json.dumps(content))
+    assert read_corpus_artifact(export_policy(run, tmp_path / "artifact")).manifest.label_names == ()

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from policies.checkpoints import latest_checkpoint
+from policies.finalists import PROMPT_FILE
 
 PER_QUERY = """
 from envs.planted import planted_problem
@@ -62,7 +63,10 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     return {f"{file.name}:{name}": tensor for file in files for name, tensor in load_file(file).items()}
 
 
-@pytest.mark.parametrize(("program", "stage", "moves"), [(PER_QUERY, "train policy", 25), (CORPUS, "Q-network", 90)])
+@pytest.mark.parametrize(
+    ("program", "stage", "moves"),
+    [(PER_QUERY, "train policy", 25), (CORPUS, "Q-network", 90), (CORPUS, "judge the best prompts", 4)],
+)
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path, program: str, stage: str, moves: int) -> None:
     """Guards against what an exception in the same process cannot show: buffers not flushed, files half written."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -79,6 +83,8 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path, program: s
             again.communicate(timeout=300)
         beside.communicate(timeout=300)
     assert again.returncode == beside.returncode == 0
+    for name in {PROMPT_FILE} & {file.name for file in whole.iterdir()}:
+        assert (cut / name).read_text() == (whole / name).read_text()
     found, wanted = tensors(cut), tensors(whole)
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())

@@ -111,9 +111,17 @@ def test_the_pool_of_the_training_is_shown_the_prompt_it_has_kept(folder: Path, 
     grown = Pool([*planted_pool(), *planted_examples(4, seed=4, prefix="more")])
     assert load(kept, grown).select(queries, 3) == load(folder, grown).select(queries, 3)
     assert check_selector(lambda own: load(kept, own), promises=SelectorPromises(tolerance=0.0)) == {}
-    for wrong in ((20, 9, 5), (9, 9, 4)):  # no candidate, twice
+    told = CorpusSelector.load(kept, pool, encoder=ToyEncoder(), force=True, task_queries=queries)
+    assert told.select(queries, 3)[0].indices != (20, 9, 4)  # it was valued under another task
+    # No candidate, twice, no whole numbers, fewer than shots without a reason, more.
+    for wrong in ((20, 9, 5), (9, 9, 4), (20.0, 9, 4), ([20], 9, 4), (20, 9), (20, 9, 4, 2)):
         with pytest.raises(ArtifactError, match="prompt"):
             artifact(tmp_path / "wrong", pool, prompt=wrong)
+    nothing = artifact(tmp_path / "nothing", pool, prompt=(), may_stop=True)
+    assert [one.indices for one in load(nothing, pool).select(queries, 3)] == [(), ()]
+    for name, candidates in (("candidates", ([1],)), ("beyond", (1, 2, 99_999))):
+        with pytest.raises(ArtifactError, match=name):
+            load(artifact(tmp_path / "wrong", pool, candidates=candidates), pool)
 
 
 def test_another_pool_is_chosen_from_whole(folder: Path) -> None:
