@@ -1,4 +1,4 @@
-"""How much is left for a policy that chooses from a retriever's shortlist? Labels alone, without a language model.
+"""How much is left for a policy that chooses from a retriever's shortlist? What labels and the language model know.
 
     python -m benchmarks.epr_study --limit 60      trains the retrievers
     python -m benchmarks.ceiling_study --seeds 1   goes on where it was stopped
@@ -6,7 +6,9 @@
 
 A prompt's labels decide most of what a small model answers. So the study asks of a shortlist what rules over its labels
 answer, from a vote of the nearest to a regression on what the retriever embeds, and how often the right label is there
-at all: no choice among candidates shows a label that none of them bears.
+at all: no choice among candidates shows a label that none of them bears. The last rule asks the language model too: it
+weighs the vote, the answer behind EPR's demonstrations and the answer without any as the dev queries teach it, which
+is all that a policy with features of the language model could know of a query.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks import SHARED_DATA
@@ -26,7 +30,8 @@ from benchmarks.policy_study import TASKS
 from selector.data.task import Task
 from selector.prompting.embedding_text import input_text
 from selector.strategies.retriever import RetrieverSelector
-from selector.types import Example
+from selector.types import Example, Selection
+from selector.workspace import Workspace
 
 RESULT = HERE / "results" / "ceiling.json"
 FEW, MANY = 8, 32  # demonstrations that EPR shows, and candidates that the policy chooses from
@@ -36,6 +41,7 @@ COLUMNS: Final = {
     "vote of 32": "vote of 32",
     "weighted vote of 32": "weighted by similarity",
     "regression": "regression on its embeddings",
+    "combined": "combined with the language model",
     "gold among 8": "right label among 8",
     "gold among 32": "among 32",
 }
@@ -50,7 +56,7 @@ def label_rules(task: Task, retriever: RetrieverSelector, queries: Sequence[Exam
         queries: N labelled queries.
 
     Returns:
-        Name of `COLUMNS` to the share of queries.
+        Name of `COLUMNS`, but "combined", to the share of queries.
     """
     places = {label: place for place, label in enumerate(task.pool.labels)}
     labels = np.array([places[str(example.label)] for example in task.pool])  # (P,)
@@ -71,6 +77,44 @@ def label_rules(task: Task, retriever: RetrieverSelector, queries: Sequence[Exam
     for name, count in (("gold among 8", FEW), ("gold among 32", MANY)):
         found[name] = float((shown[:, :count] == gold[:, None]).any(axis=1).mean())
     return found
+
+
+def combined(workspace: Workspace, retriever: RetrieverSelector, queries: Sequence[Example]) -> float:
+    """Measures what the vote and the language model know together.
+
+    Args:
+        workspace: The task.
+        retriever: A trained retriever over its pool.
+        queries: N labelled queries.
+
+    Returns:
+        The share of queries that a conditional logit (McFadden, 1974) over the label's share of the weighted vote, its
+        log-probability behind EPR's demonstrations and without any is right for; fitted to the dev queries.
+    """
+    dev = workspace.task.dev
+    (known, right), (asked, gold) = (_evidence(workspace, retriever, part) for part in (dev, queries))
+
+    def loss(weights: np.ndarray[Any, Any]) -> float:
+        scores = known @ weights  # (N, L)
+        return float((logsumexp(scores, axis=1) - scores[np.arange(len(right)), right]).mean())
+
+    weights = minimize(loss, np.ones(known.shape[-1])).x
+    return float(((asked @ weights).argmax(axis=1) == gold).mean())
+
+
+def _evidence(
+    workspace: Workspace, retriever: RetrieverSelector, queries: Sequence[Example]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """(N, L, 3) what is known of each label, and (N,) the columns of the gold labels."""
+    engine, pool, labels = workspace.engine, workspace.task.pool, workspace.task.template.labels
+    votes = np.full((len(queries), len(labels)), 1e-3)
+    for row, selection in enumerate(retriever.select(queries, MANY)):
+        for index, score in zip(selection.indices, selection.scores, strict=True):
+            votes[row, labels.index(str(pool[index].label))] += np.exp(TEMPERATURE * score)
+    behind = engine.score(queries, retriever.select(queries, FEW))
+    alone = engine.score(queries, [Selection.of()] * len(queries))
+    columns = [one - logsumexp(one, axis=1, keepdims=True) for one in (np.log(votes), behind, alone)]
+    return np.stack(columns, axis=-1), engine.gold_columns(queries)
 
 
 def voted(shown: np.ndarray[Any, Any], weights: np.ndarray[Any, Any], labels: int) -> np.ndarray[Any, Any]:
@@ -108,11 +152,17 @@ def ceiling_lines(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     means = []
     for task in tasks:
         own = [cell for cell in cells if cell["task"] == task]
-        means.append([100 * float(np.mean([cell[name] for cell in own])) for name in COLUMNS])
-        numbers = " | ".join(f"{value:.1f}" for value in means[-1])
-        lines.append(f"| {task} | {len(own)} x {own[0]['queries']} | {numbers} |")
-    overall = " | ".join(f"**{value:.1f}**" for value in np.mean(means, axis=0))
+        found = [
+            [100 * cell[name] for cell in own if name in cell] for name in COLUMNS
+        ]  # older cells have no last rule
+        means.append([float(np.mean(values)) if values else np.nan for values in found])
+        lines.append(f"| {task} | {len(own)} x {own[0]['queries']} | {' | '.join(_shown(means[-1]))} |")
+    overall = " | ".join(f"**{value}**" for value in _shown(np.mean(means, axis=0)))
     return [*lines, f"| **mean** | | {overall} |", ""]
+
+
+def _shown(values: Sequence[float]) -> list[str]:
+    return ["-" if np.isnan(value) else f"{value:.1f}" for value in values]
 
 
 def main(
@@ -129,10 +179,14 @@ def main(
             task = Task.load(name, seed=seed, data_dir=SHARED_DATA)
             retriever = RetrieverSelector.load(work / f"{name}-{seed}" / "epr", task.pool)
             weights = retriever.encoder.fingerprint
-            if any((cell["task"], cell["seed"], cell["retriever"]) == (name, seed, weights) for cell in cells):
+            if any(
+                (one["task"], one["seed"], one["retriever"]) == (name, seed, weights) and "combined" in one
+                for one in cells
+            ):
                 continue
             cells = [cell for cell in cells if (cell["task"], cell["seed"]) != (name, seed)]
             rules = label_rules(task, retriever, task.test)
+            rules["combined"] = combined(Workspace(task), retriever, task.test)
             cells.append({"task": name, "seed": seed, "retriever": weights, "queries": len(task.test), **rules})
             print(f"{name} {seed}: " + ", ".join(f"{rule} {share:.3f}" for rule, share in rules.items()), flush=True)
             out.write_text(json.dumps(cells, indent=1) + "\n", encoding="utf-8")

@@ -126,6 +126,12 @@ def table(result: Mapping[str, Any]) -> list[str]:
             cells.append(f"{before:.1f} to {after:.1f}: {delta:+.1f} [{low:+.1f}, {high:+.1f}]")
         config, minutes = own["config"], f"{own['seconds'] / 60:.0f}"
         lines.append(f"| {own['arm']} | {config['seed']} | {config['steps']} | {minutes} | {' | '.join(cells)} |")
+    if speed := result.get("measured"):
+        seconds, cores = speed["seconds_per_step"], speed["cores"]
+        lines += [
+            "",
+            f"On {cores} free cores a step takes {seconds:.1f} s, 120 steps {120 * seconds / 60:.0f} minutes.",
+        ]
     return [*lines, ""]
 
 
@@ -158,8 +164,27 @@ def keep(out: Path, name: str, run: Mapping[str, Any]) -> None:
     """
     result = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"runs": {}}
     result |= {"base": BASE.model, "trained": list(TRAINED), "held_out": list(HELD_OUT)}
+    result["runs"][name] = {**run, **_machine()}
+    _write(out, result)
+
+
+def keep_speed(out: Path, found: Mapping[str, float]) -> None:
+    """Puts how long a step takes into the result file.
+
+    Args:
+        out: The file.
+        found: By `measured`.
+    """
+    result = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"runs": {}}
+    _write(out, result | {"measured": {**found, **_machine()}})
+
+
+def _machine() -> dict[str, int]:
     # Not os.cpu_count: a container may grant fewer cores than the machine has.
-    result["runs"][name] = {**run, "cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads()}
+    return {"cores": len(os.sched_getaffinity(0)), "threads": torch.get_num_threads()}
+
+
+def _write(out: Path, result: Mapping[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")  # a kill while writing must not cost the runs that are done
     part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -179,7 +204,8 @@ def main(
 ) -> None:
     """Runs the study."""
     if measure:
-        print(json.dumps(measured(measure)))
+        keep_speed(out, found := measured(measure))
+        print(json.dumps(found))
         return
     for arm in arms.split(";"):
         config = settings(arm, steps=steps, seed=seed)
