@@ -325,7 +325,7 @@ def make_environment(
         token_cost: What a thousand tokens of demonstrations take off a potential.
         max_per_label: How many demonstrations of one label a prompt may hold; None for no limit.
         token_budget: How many tokens its demonstrations may have together; None for no limit.
-        label_names: Whether observations tell labels by name, and not only as same or different.
+        label_names: Whether labels are told by name, and not only as same or different.
         lm_features: Whether observations ask the language model.
         seed: Seeds the draw of candidates.
         use_store: Whether scores come from and go to the persistent score store.
@@ -341,20 +341,17 @@ def make_environment(
     """
     check_split(split)
     workspace = Workspace.open(task, use_store=use_store)
-    own = workspace.task
-    queries = training_queries(own.reward, own.dev)
-    rules = DecisionConfig(shots=shots, size=candidates, may_stop=may_stop, dense=dense)
+    queries = training_queries(workspace.task.reward, workspace.task.dev)
+    rules = DecisionConfig(shots, candidates, may_stop, dense, max_per_label, token_budget)
+    given: dict[str, Any] = {"reward": reward, "token_cost": token_cost, "label_names": label_names, "seed": seed}
     problem = corpus_problem(
         workspace.engine,
-        NearestSelector(own.pool, workspace.encoder),
+        NearestSelector(workspace.task.pool, workspace.encoder),
         queries.of_split(split),
-        config=replace(rules, max_per_label=max_per_label, token_budget=token_budget),
-        reward=reward,
-        token_cost=token_cost,
-        label_names=label_names,
+        config=rules,
         lm_features=lm_features,
         task_queries=queries.rewarding,
-        seed=seed,
+        **given,
     )
     return CorpusSelectionEnv(problem)
 

@@ -255,17 +255,8 @@ def make_environment(
     workspace = Workspace.open(task, use_store=use_store)
     queries = training_queries(workspace.task.reward, workspace.task.dev).of_split(split)
     nearest = NearestSelector(workspace.task.pool, workspace.encoder)
-    config = DecisionConfig(
-        shots=shots,
-        size=shortlist_size,
-        may_stop=may_stop,
-        dense=dense,
-        max_per_label=max_per_label,
-        token_budget=token_budget,
-        lm_features=lm_features,
-        lm_view=lm_view,
-        per_label=per_label,
-    )
+    limits: dict[str, Any] = {"max_per_label": max_per_label, "token_budget": token_budget, "per_label": per_label}
+    config = DecisionConfig(shots, shortlist_size, may_stop, dense, lm_features=lm_features, lm_view=lm_view, **limits)
     return DemoSelectionEnv(
         query_problem(workspace.engine, queries, nearest, config, reward=reward, token_cost=token_cost)
     )

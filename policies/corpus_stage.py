@@ -59,12 +59,8 @@ def train_corpus_policy_on(
         seed=config.seed,
     )
     # The candidates, and what the language model says of them, are the same; only the queries differ.
-    dev = CorpusProblem(
-        problem.candidates,
-        CorpusScorer(engine, asked.judging, kind=config.reward, token_cost=config.token_cost),
-        config.decision(),
-        uncertainty=problem.uncertainty,
-    )
+    judge = CorpusScorer(engine, asked.judging, kind=config.reward, token_cost=config.token_cost)
+    dev = CorpusProblem(problem.candidates, judge, config.decision(), uncertainty=problem.uncertainty)
     provenance = provenance_of_policy(workspace, nearest, retriever)
     with usage_recorded(out, lambda: engine.lm.usage, marker=RUN_FILE, resume=resume, progress=progress) as counted:
         return train_corpus_policy(

@@ -11,11 +11,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from envs.demonstrations import query_problem
 from envs.dynamics import DecisionProblem
 from envs.mixed import mixed_problem
-from envs.queries import training_queries
+from envs.queries import TrainingQueries, training_queries
 from policies.epr import train_retriever
 from policies.mining import MiningConfig, mine
 from policies.policy_config import PolicyTrainingConfig
@@ -130,60 +131,65 @@ def train_policy_on(
         EmptyPoolError: When the task has no reward or no dev query.
         UsageError: When the folder holds another run, or one with other labels, scoring or calibration.
     """
-    asked = training_queries(workspace.task.reward, workspace.task.dev)
-    nearest = embeddings_of(workspace, retriever)
-    others = [(one, training_queries(one.task.reward, one.task.dev), embeddings_of(one, retriever)) for one in also]
-
-    def problem(split: str) -> DecisionProblem:
-        parts = [
-            query_problem(
-                one.engine,
-                queries.of_split(split)[:limit],
-                own,
-                config.decision(),
-                reward=config.reward,
-                token_cost=config.token_cost,
-                at_least=config.shots,
-            )
-            for one, queries, own in [(workspace, asked, nearest), *others]
-        ]
-        return mixed_problem(parts) if also else parts[0]
-
+    tasks = [
+        _Part(one, training_queries(one.task.reward, one.task.dev), embeddings_of(one, retriever))
+        for one in (workspace, *also)
+    ]
     lm = workspace.engine.lm
     with usage_recorded(out, lambda: lm.usage, marker=RUN_FILE, resume=resume, progress=progress) as counted:
-        provenance = with_rewards(
-            provenance_of_policy(workspace, nearest, retriever),
-            workspace,
-            rewarded=asked.rewarding[:limit],
-            dev=asked.judging[:limit],
-        )
-        rewards = [
-            with_rewards(
-                provenance_of_policy(one, own, retriever),
-                one,
-                rewarded=queries.rewarding[:limit],
-                dev=queries.judging[:limit],
-            )
-            for one, queries, own in others
-        ]
         return train_policy(
-            problem("reward"),
-            problem("dev"),
+            _problem_over(tasks, "reward", config=config, limit=limit),
+            _problem_over(tasks, "dev", config=config, limit=limit),
             out=out,
             config=config,
-            provenance=_with_tasks(provenance, rewards),
+            provenance=_provenance_over(tasks, retriever, limit=limit),
             resume=resume,
             progress=counted,
         )
 
 
-def _with_tasks(provenance: Provenance, others: Sequence[Provenance]) -> Provenance:
-    """Adds a fingerprint of the tasks that a policy was trained on beside its own."""
+class _Part(NamedTuple):
+    """One of the tasks that a policy is trained on."""
+
+    workspace: Workspace
+    queries: TrainingQueries
+    nearest: NearestSelector
+
+
+def _problem_over(
+    tasks: Sequence[_Part], split: str, *, config: PolicyTrainingConfig, limit: int | None
+) -> DecisionProblem:
+    problems = [
+        query_problem(
+            one.workspace.engine,
+            one.queries.of_split(split)[:limit],
+            one.nearest,
+            config.decision(),
+            reward=config.reward,
+            token_cost=config.token_cost,
+            at_least=config.shots,
+        )
+        for one in tasks
+    ]
+    return problems[0] if len(problems) == 1 else mixed_problem(problems)
+
+
+def _provenance_over(tasks: Sequence[_Part], retriever: Path | None, *, limit: int | None) -> Provenance:
+    """The provenance of the first task, with a fingerprint of the others."""
+    own, *others = [
+        with_rewards(
+            provenance_of_policy(one.workspace, one.nearest, retriever),
+            one.workspace,
+            rewarded=one.queries.rewarding[:limit],
+            dev=one.queries.judging[:limit],
+        )
+        for one in tasks
+    ]
     if not others:
-        return provenance
+        return own
     content = json.dumps([dict(one.fingerprints) for one in others], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()
-    return replace(provenance, fingerprints={**provenance.fingerprints, "other tasks": digest})
+    return replace(own, fingerprints={**own.fingerprints, "other tasks": digest})
 
 
 def embeddings_of(workspace: Workspace, retriever: Path | None) -> NearestSelector:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import corpus_study, epr_study, policy_study
+from benchmarks import corpus_study, epr_study, policy_study, studied_tasks
 from benchmarks.corpus_study import VARIANTS, CorpusStudy, training
 from benchmarks.policy_tables import corpus_lines
 from selector.data.task import Task
@@ -25,7 +25,7 @@ def test_every_variant_is_a_valid_setting(variant: str) -> None:
 def test_nothing_that_judges_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the new pool, and the queries that choose the weights, against being trained on."""
     task = Task.load("rotten-tomatoes")
-    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    monkeypatch.setattr(studied_tasks.Task, "load", lambda *_, **__: task)
     trained: list[Task] = []
 
     def train(workspace: Any, out: Path, **_: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import epr_recipes, epr_study, outcomes, policy_speed, policy_tables, tables
+from benchmarks import epr_recipes, epr_study, outcomes, policy_speed, policy_tables, studied_tasks, tables
 from benchmarks.epr_study import Study
 from benchmarks.search import COLUMNS
 from envs.planted import planted_problem
@@ -80,7 +80,7 @@ def test_the_search_table_says_what_was_left_out() -> None:
 def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against asking again what is in the result file, in a longer run too, and losing a stage that is done."""
     task = Task.load("rotten-tomatoes")
-    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    monkeypatch.setattr(studied_tasks.Task, "load", lambda *_, **__: task)
     done: list[str] = []
     places = {"work": tmp_path / "work", "out": tmp_path / "out"}
     first = Study("rotten-tomatoes", 0, limit=3, **places)
@@ -106,7 +106,7 @@ def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_was_made_otherwise_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards figures of one recipe under the name of another, and a fresh clone that has results but no folders."""
     task = Task.load("rotten-tomatoes")
-    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    monkeypatch.setattr(studied_tasks.Task, "load", lambda *_, **__: task)
     study = Study("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out")
     folder, spent = tmp_path / "folder", {"seconds": 9.0, "tokens": 1, "tokens_computed": 1}
     folder.mkdir()
@@ -126,7 +126,7 @@ def test_what_was_made_otherwise_is_made_again(tmp_path: Path, monkeypatch: pyte
 def test_what_an_interrupted_stage_has_spent_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards a cost that is that of the last process alone."""
     task = Task.load("rotten-tomatoes")
-    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    monkeypatch.setattr(studied_tasks.Task, "load", lambda *_, **__: task)
     study = Study("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out")
     with pytest.raises(KeyboardInterrupt), study._spending("mining"):
         raise KeyboardInterrupt
@@ -146,7 +146,7 @@ def test_the_documentation_shows_the_result_files() -> None:
 def test_lists_mined_anew_forget_the_retriever_of_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards a kill while mining again, after which the retriever of the old lists counted as trained on the new."""
     task = Task.load("rotten-tomatoes")
-    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    monkeypatch.setattr(studied_tasks.Task, "load", lambda *_, **__: task)
     study = Study("rotten-tomatoes", 0, limit=3, work=tmp_path / "work", out=tmp_path / "out")
     study._finish("training epr", {"seed": 0})
 

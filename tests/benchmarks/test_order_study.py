@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import SHARED_DATA, order_study
+from benchmarks import order_study
 from benchmarks.order_study import OrderStudy, OrderStudyConfig, summary, summary_lines, taken_accuracy
 from selector.data.splits import LeakReport
 from selector.data.task import Task, task_path
@@ -127,11 +127,11 @@ def test_gain_is_over_the_mean_of_all_orders() -> None:
 def test_the_command_loads_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards options that never reach the study."""
     loaded = []
-    monkeypatch.setattr(order_study.Task, "load", lambda name, *, data_dir: loaded.append((name, data_dir)))
+    monkeypatch.setattr(order_study, "studied_task", loaded.append)
     monkeypatch.setattr(order_study, "Workspace", lambda _: workspace())
     out = tmp_path / "order.json"
     options = {"shots": 3, "permutations": 2, "queries": 3, "dev": 2, "probes": 2, "seed": 4}
     order_study.main(task="sst2", sets=1, out=out, **options)
-    assert loaded == [("sst2", SHARED_DATA)]
+    assert loaded == ["sst2"]
     assert task_path("sst2").is_file()
     assert json.loads(out.read_text(encoding="utf-8"))["settings"] == options

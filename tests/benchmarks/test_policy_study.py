@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import epr_study, policy_study
+from benchmarks import epr_study, policy_study, studied_tasks
 from benchmarks.policy_study import VARIANTS, PolicyStudy, training
 from benchmarks.policy_tables import policy_study_lines
 from selector.data.task import Task
@@ -28,7 +28,7 @@ def test_every_variant_is_a_valid_setting(variant: str) -> None:
 def test_a_stopped_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against training or answering twice, and against rewarding the queries that choose the best weights."""
     task = Task.load("rotten-tomatoes")
-    monkeypatch.setattr(epr_study.Task, "load", lambda *_, **__: task)
+    monkeypatch.setattr(studied_tasks.Task, "load", lambda *_, **__: task)
     done: list[str] = []
     asked: list[tuple[str, ...]] = []
 
