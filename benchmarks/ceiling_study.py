@@ -152,9 +152,8 @@ def ceiling_lines(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     means = []
     for task in tasks:
         own = [cell for cell in cells if cell["task"] == task]
-        found = [
-            [100 * cell[name] for cell in own if name in cell] for name in COLUMNS
-        ]  # older cells have no last rule
+        # Cells of an older version have no last rule.
+        found = [[100 * cell[name] for cell in own if name in cell] for name in COLUMNS]
         means.append([float(np.mean(values)) if values else np.nan for values in found])
         lines.append(f"| {task} | {len(own)} x {own[0]['queries']} | {' | '.join(_shown(means[-1]))} |")
     overall = " | ".join(f"**{value}**" for value in _shown(np.mean(means, axis=0)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from envs.corpus import CorpusProblem
+from envs.dynamics import Episode
 from policies.episodes import StoredEpisode
 from selector.errors import ArtifactError
 from selector.evaluation.results import write_whole
@@ -142,5 +143,5 @@ def _damaged(path: Path, how: str) -> ArtifactError:
 
 
 def _prompt(problem: CorpusProblem, episode: StoredEpisode) -> tuple[int, ...]:
-    indices = problem.candidates.shortlist.indices
-    return tuple(indices[action] for action in episode.actions if action < len(indices))
+    chosen = tuple(action for action in episode.actions if action < problem.config.size)
+    return problem.selection(Episode(0, chosen)).indices

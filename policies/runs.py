@@ -145,8 +145,7 @@ def read_run(run: Path) -> dict[str, Any]:
     try:
         parts = [content[name] for name in ("config", "network", "provenance")]
         parts.append(Provenance(**content["provenance"]).fingerprints)
-        names = ("candidates", "features") if content.get("kind") == CORPUS_RUN else ()
-        lists = [content[name] for name in names]
+        lists = [content[name] for name in ("candidates", "features") if content.get("kind") == CORPUS_RUN]
     except (KeyError, TypeError, AttributeError) as error:
         raise _no_run(run, type(error).__name__) from error
     if not all(isinstance(part, dict) for part in parts) or not all(isinstance(part, list) for part in lists):

@@ -136,6 +136,9 @@ class CorpusSelector:
         self._nearest = NearestSelector(pool, encoder, labelled_demonstrations=labelled)
         self._described: dict[tuple[int, ...], tuple[CandidateSet, LabelUncertainty | None]] = {}
         self._chosen: dict[tuple[int, frozenset[int]], Selection] = {}
+        prompt = artifact.manifest.prompt
+        if prompt is not None and self._is_known and not task_queries:  # it was valued for this pool, under this task
+            self._chosen[artifact.manifest.shots, frozenset()] = Selection.of(*prompt)
 
     @classmethod
     def load(
@@ -212,10 +215,6 @@ class CorpusSelector:
         return self._set(k, own) if own & set(shared.indices) else shared
 
     def _set(self, k: int, excluded: frozenset[int]) -> Selection:
-        manifest = self.artifact.manifest
-        valued = self._is_known and not self.task_queries  # by the training: for this pool, under this task
-        if manifest.prompt is not None and k == manifest.shots and not excluded and valued:
-            return Selection.of(*manifest.prompt)
         if (k, excluded) not in self._chosen:
             candidates, uncertainty = self._candidates(self._positions(k, excluded))
             self._chosen[k, excluded] = greedy_set(
