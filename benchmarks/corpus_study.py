@@ -40,6 +40,8 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "rl, dense": {"dense": True},
     "rl, not conservative": {"conservative": 0.0},
     "rl, language-model features": {"lm_features": True},
+    "rl, values alone": {"returning": 0.0},
+    "rl, more online": {"episodes": 60, "online_episodes": 80},
     "rl, offline": {"online_episodes": 0},
     "rl, network alone": {"finalists": 0},
     "rl, labels without names": {"label_names": False},

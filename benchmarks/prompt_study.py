@@ -70,6 +70,7 @@ CELLS: Final = tuple(
 )
 Cell = dict[str, Any]
 TRACES: Final = 3  # kept of each cell, for a reader to see what was written
+ROWS: Final = ("question", "prompt")  # of a trace, which hold rows of data sets that are not ours to pass on
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class PromptStudy:
             "detail": asdict(summarise(traces))
             | ({"auto_cot": len(built.auto_cot.demonstrations)} if built.auto_cot else {}),
             "usage": asdict(lm.usage - before),
-            "traces": [trace.as_json() for trace in traces[:TRACES]],
+            "traces": [_without_rows(trace.as_json()) for trace in traces[:TRACES]],
         }
 
     def _labelled(self, task: str, part: str) -> Cell:
@@ -267,7 +268,7 @@ class PromptStudy:
             predictions = made.engine.predict(test, chosen)
             right[variant] = [int(one.label == query.label) for one, query in zip(predictions, test, strict=True)]
         written = {"written": len(made.generations), "refused": made.refused, "generation": asdict(made.usage)}
-        traces = [asdict(one) for one in made.generations[:TRACES]]
+        traces = [_without_rows(asdict(one)) for one in made.generations[:TRACES]]
         return {"right": right, "detail": {"shots": shots, **written}, "traces": traces}
 
     def _write(self, path: Path, cell: Cell) -> None:
@@ -275,6 +276,13 @@ class PromptStudy:
         part = path.with_suffix(".part")  # a kill while writing must not leave half a cell
         part.write_text(json.dumps(cell, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         part.replace(path)
+
+
+def _without_rows(trace: Any) -> Any:
+    """A trace with what was written and how it was read, without what the language model was given."""
+    if isinstance(trace, Mapping):
+        return {name: _without_rows(value) for name, value in trace.items() if name not in ROWS}
+    return [_without_rows(one) for one in trace] if isinstance(trace, (list, tuple)) else trace
 
 
 def _right(engine: InferenceEngine, template: PromptTemplate, test: Sequence[Example]) -> list[int]:

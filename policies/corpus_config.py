@@ -19,6 +19,7 @@ class CorpusTrainingConfig:
         candidates: K, members of the pool that are offered, at most.
         episodes: Random episodes that are stored; every second is balanced over labels. Published: 2,000.
         online_episodes: Episodes played by the learned values after that.
+        returning: Share of those that return to one of the best prompts so far and choose one demonstration anew.
         reward_queries: Queries by which a prompt is valued, at most.
         steps: Optimiser steps on the stored episodes. Published: 128,000.
         batch_size: Transitions in a step.
@@ -51,6 +52,7 @@ class CorpusTrainingConfig:
     candidates: int = 100
     episodes: int = 100
     online_episodes: int = 0
+    returning: float = 0.75
     reward_queries: int = 50
     steps: int = 4000
     batch_size: int = 16
@@ -85,10 +87,11 @@ class CorpusTrainingConfig:
                 raise UsageError(
                     f"{name} is {getattr(self, name)}", expected="at least 1", remedy="Choose another number."
                 )
-        if self.online_episodes < 0 or self.finalists < 0 or not 0 <= self.dropout < 1:
+        if self.online_episodes < 0 or self.finalists < 0 or not 0 <= self.dropout < 1 or not 0 <= self.returning <= 1:
             raise UsageError(
-                f"online_episodes is {self.online_episodes}, finalists {self.finalists} and dropout {self.dropout}",
-                expected="none or more, and a share below 1",
+                f"online_episodes is {self.online_episodes}, finalists {self.finalists}, dropout {self.dropout} "
+                f"and returning {self.returning}",
+                expected="none or more, a share below 1, and a share",
                 remedy="Choose other numbers.",
             )
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from stable_baselines3.common.logger import Logger, configure
 
@@ -25,7 +26,6 @@ from policies.checkpoints import extra_of, latest_checkpoint, patience_ended, st
 from policies.corpus_config import STEPS_AN_EPISODE, CorpusTrainingConfig
 from policies.episodes import (
     Chooser,
-    Mask,
     StoredEpisode,
     append_episodes,
     collect_episodes,
@@ -33,6 +33,7 @@ from policies.episodes import (
     roll_episodes,
     write_episodes,
 )
+from policies.exploration import exploring_chooser, returning_chooser
 from policies.finalists import PROMPT_FILE, choose_prompt, write_prompt
 from policies.q_learner import ConservativeQLearner, Losses, restore_learner, save_learner
 from policies.replay import Replay, keep_uncertainty, recall_uncertainty
@@ -132,7 +133,8 @@ def _train(
     keep_uncertainty(out / UNCERTAINTY_FILE, problem)
     with torch.random.fork_rng(devices=[]), progress.track("train Q-network", config.total_steps) as advance:
         torch.manual_seed(config.seed)
-        _Training(problem, dev, replay=replay, learner=_learner(problem, config, sizes), out=out, config=config).run(
+        learner = _learner(problem, config, sizes)
+        _Training(problem, dev, replay=replay, collected=episodes, learner=learner, out=out, config=config).run(
             place, advance
         )
 
@@ -215,6 +217,7 @@ class _Training:
         dev: CorpusProblem,
         *,
         replay: Replay,
+        collected: Sequence[StoredEpisode],
         learner: ConservativeQLearner,
         out: Path,
         config: CorpusTrainingConfig,
@@ -222,6 +225,7 @@ class _Training:
         self._problem = problem
         self._dev = dev
         self._replay = replay
+        self._collected = collected
         self._learner = learner
         self._out = out
         self._config = config
@@ -268,25 +272,27 @@ class _Training:
         first = len(self._online)
         if due <= first:
             return
-        made = roll_episodes(self._problem, [self._explorer(number) for number in range(first, due)], first=first)
+        known = [*self._collected, *self._online]
+        made = roll_episodes(
+            self._problem, [self._explorer(number, known) for number in range(first, due)], first=first
+        )
         append_episodes(self._out / ONLINE_FILE, made)
         self._online += made
         self._replay.add(made)
 
-    def _explorer(self, number: int) -> Chooser:
+    def _explorer(self, number: int, known: Sequence[StoredEpisode]) -> Chooser:
         rng = np.random.default_rng([self._config.seed, 1, number])
+        if rng.random() < self._config.returning:
+            return returning_chooser(self._values, known=known, rng=rng)
         first, last = EXPLORATION
         chance = first + (last - first) * number / max(self._config.online_episodes - 1, 1)
+        return exploring_chooser(self._values, chance=chance, rng=rng)
 
-        def choose(episode: Episode, mask: Mask) -> int:
-            if rng.random() < chance:
-                return int(rng.choice(np.flatnonzero(mask)))
-            state = {name: torch.from_numpy(array)[None] for name, array in self._problem.inputs(episode).items()}
-            with torch.inference_mode():
-                values = self._learner.network(state)[0][0].numpy()
-            return int(np.where(mask, values, -np.inf).argmax())
-
-        return choose
+    def _values(self, episode: Episode) -> npt.NDArray[np.float32]:
+        state = {name: torch.from_numpy(array)[None] for name, array in self._problem.inputs(episode).items()}
+        with torch.inference_mode():
+            values: npt.NDArray[np.float32] = self._learner.network(state)[0][0].numpy()
+        return values
 
     def _evaluate(self, logger: Logger) -> None:
         dev, config = self._dev, self._config

@@ -65,13 +65,16 @@ def study(tmp_path: Path) -> PromptStudy:
 
 
 def test_every_cell_is_measured_and_stands_in_the_table(study: PromptStudy) -> None:
-    """Guards all cells: outcomes for the same queries, what was malformed, the cost, and a difference from absence."""
+    """Guards all cells: outcomes for the same queries, malformed ones, costs, differences, no rows of data sets."""
     study.run(CELLS)
     cells = read_cells(study.out)
     assert [f"{cell['task']}:{cell['thing']}" for cell in cells] == list(CELLS)
     assert all(len(right) == 3 for cell in cells for right in cell["right"].values())
     assert all(cell["usage"]["calls"] > 0 for cell in cells)
     assert all(cell["traces"] for cell in cells if cell["thing"] not in ("instructions", "templates"))
+    kept = json.dumps([cell.get("traces") for cell in cells])
+    assert "How many" not in kept
+    assert '"generation"' in kept
     lines = prompt_lines(cells)
     (direct,) = [line for line in lines if line.startswith("| gsm8k | direct |")]
     assert direct.startswith("| gsm8k | direct | 3 | 33.3 |  | 0 of 3 |")
