@@ -29,7 +29,8 @@ from envs.dynamics import DecisionConfig, DecisionProblem
 from envs.vector import VectorDemoSelection
 from selector.data.task import Task
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import Manifest, write_artifact
+from selector.learned.artifact import write_artifact
+from selector.learned.manifest import Manifest
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
 from selector.prompting.embedding_text import input_text

@@ -34,7 +34,8 @@ import typer
 
 from benchmarks.machine import described
 from selector.data.task import Task
-from selector.learned.artifact import Manifest, write_artifact
+from selector.learned.artifact import write_artifact
+from selector.learned.manifest import Manifest
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
 from selector.retrieval.encoder import ENCODINGS, TORCH, SentenceEncoder

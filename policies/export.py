@@ -12,9 +12,10 @@ from policies.finalists import read_prompt
 from policies.runs import CORPUS_RUN, Best, Provenance, provenance_of, read_best, read_corpus_best, read_run
 from policies.training_usage import read_usage
 from selector.errors import ArtifactError, ArtifactMismatchError
-from selector.learned.artifact import CORPUS, ENCODER_FOLDER, Artifact, Manifest, write_artifact
+from selector.learned.artifact import ENCODER_FOLDER, Artifact, write_artifact
 from selector.learned.corpus_artifact import CorpusArtifact, write_corpus_artifact
 from selector.learned.lm_features import PROMPT_VIEW
+from selector.learned.manifest import CORPUS, Manifest
 from selector.learned.observation import feature_names
 from selector.retrieval.encoder import SentenceEncoder
 from selector.strategies.retriever import CARD_FILE, read_retriever_card
@@ -52,6 +53,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
             training_lm_tokens=asked,
             candidates=tuple(content["candidates"]),
             prompt=None if kept is None else kept.indices,
+            prompt_labels=() if kept is None else kept.labels,
             features=tuple(content["features"]),
             label_names=tuple(content.get("label_names", ())),  # older runs know none by name
         )

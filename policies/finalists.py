@@ -35,12 +35,14 @@ class KeptPrompt:
         reward_value: Its potential for the reward queries.
         dev_value: Its potential for the dev queries.
         found: Where it comes from: "random", "online" or "policy".
+        labels: Of its demonstrations, in prompt order; none where the policy does not know labels by name.
     """
 
     indices: tuple[int, ...]
     reward_value: float
     dev_value: float
     found: str
+    labels: tuple[str, ...] = ()
 
     @property
     def value(self) -> float:
@@ -88,7 +90,8 @@ def choose_prompt(
         for indices, reward in zip(prompts, rewarded, strict=True):
             value = float(dev.scorer.potentials([0], [Selection.of(*indices)])[0])
             found = gains[indices][1] if indices in gains else POLICY
-            kept.append(KeptPrompt(indices, reward, value, found))
+            labels = problem.candidates.label_pattern(indices)
+            kept.append(KeptPrompt(indices, reward, value, found, labels))
             advance(1)
     return max(kept, key=lambda prompt: prompt.value)
 
@@ -126,11 +129,14 @@ def read_prompt(run: Path, *, candidates: Collection[int]) -> KeptPrompt | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         indices = tuple(content["indices"])
         values = (float(content["reward_value"]), float(content["dev_value"]))
-        prompt = KeptPrompt(indices, *values, str(content["found"]))
+        labels = tuple(content.get("labels", ()))  # older runs do not say
+        prompt = KeptPrompt(indices, *values, str(content["found"]), labels)
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise _damaged(path, type(error).__name__) from error
     if not all(type(index) is int for index in indices) or len({*indices} & {*candidates}) != len(indices):
         raise _damaged(path, "no distinct candidates of the run")
+    if not all(isinstance(label, str) for label in labels) or len(labels) not in (0, len(indices)):
+        raise _damaged(path, "no label for each demonstration")
     return prompt
 
 

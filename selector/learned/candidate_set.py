@@ -53,6 +53,19 @@ class CandidateSet:
     def __len__(self) -> int:
         return len(self.shortlist)
 
+    def label_pattern(self, indices: Sequence[int]) -> tuple[str, ...]:
+        """Names the labels of some candidates.
+
+        Args:
+            indices: Their pool positions, in prompt order.
+
+        Returns:
+            The labels in that order; none where one of them is not known by name.
+        """
+        rows = self.label_columns[[self.shortlist.indices.index(index) for index in indices]]
+        known = bool(len(indices)) and bool(rows.any(axis=1).all())
+        return tuple(self.label_names[place] for place in rows.argmax(axis=1)) if known else ()
+
     @property
     def label_columns(self) -> Rows:
         """(K, N) float32, 1 where the candidate has the label of that name."""

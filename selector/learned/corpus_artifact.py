@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selector.learned.artifact import (
-    CORPUS,
-    PER_QUERY,
     Artifact,
-    Manifest,
     encoder_source,
     read_artifact,
     read_manifest,
@@ -20,6 +17,7 @@ from selector.learned.artifact import (
 )
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.corpus_observation import LM_FEATURES
+from selector.learned.manifest import CORPUS, PER_QUERY, Manifest
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """An exported policy that chooses one ordered set of demonstrations for a whole task.
 
 The set is chosen once and shown to every query: the best that the training has seen valued, or what the Q-network
-chooses greedily. Neither the learner nor, unless the policy reads it, the language model is needed.
+chooses greedily, with the labels of that best one in their order. Neither the learner nor, unless the policy reads it,
+the language model is needed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from selector.data.pool import Pool
@@ -38,6 +41,7 @@ def greedy_set(
     excluded: Collection[int] = (),
     constraints: Constraints = UNCONSTRAINED,
     uncertainty: LabelUncertainty | None = None,
+    pattern: Sequence[str] = (),
 ) -> Selection:
     """Chooses the most valuable valid action until the prompt is full or stopped.
 
@@ -49,6 +53,9 @@ def greedy_set(
         excluded: Pool positions that may not be chosen.
         constraints: What the prompt may hold.
         uncertainty: What the language model adds to the observation, where the network reads it.
+        pattern: Labels that the demonstrations shall have, in prompt order, where the candidates know labels by name;
+            behind the last one nothing follows if the network may stop. A label that no valid candidate has is left to
+            the network.
 
     Returns:
         The selection in the order chosen; a score is the value of the choice, in standard deviations of what random
@@ -58,7 +65,8 @@ def greedy_set(
     places = [place for place, index in enumerate(indices) if index in excluded]
     chosen: list[int] = []
     scores: list[float] = []
-    while len(chosen) < min(horizon, len(indices) - len(places)):
+    most = min(len(pattern) if pattern and may_stop else horizon, horizon, len(indices) - len(places))
+    while len(chosen) < most:
         shown = Selection.of(*(indices[place] for place in chosen))
         columns = None if uncertainty is None else uncertainty.columns([shown])[0]
         state = observe_corpus(
@@ -72,8 +80,9 @@ def greedy_set(
         )
         batch = {name: torch.from_numpy(array)[None] for name, array in state.items()}
         with torch.inference_mode():
-            values = network(batch)[0][0].masked_fill(batch["mask"][0] == 0, -torch.inf)
-        action = int(values.argmax())
+            values = network(batch)[0][0].numpy()
+        mask = _following(candidates, state["mask"] > 0, pattern[len(chosen) : len(chosen) + 1])
+        action = int(np.where(mask, values, -np.inf).argmax())
         if action == len(indices):
             break
         chosen.append(action)
@@ -81,13 +90,21 @@ def greedy_set(
     return Selection(tuple(indices[place] for place in chosen), tuple(scores))
 
 
+def _following(candidates: CandidateSet, mask: npt.NDArray[np.bool_], wanted: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(K + 1,) the valid actions that show the label wanted next; all valid ones where there is none."""
+    named = [candidates.label_names.index(name) for name in wanted if name in candidates.label_names]
+    having = mask & np.append(candidates.label_columns[:, named].any(axis=1), False)
+    return having if having.any() else mask
+
+
 class CorpusSelector:
     """Shows every query the set that an exported policy chooses.
 
     Over the pool it was trained on, and with as many demonstrations, this is the best prompt that the training has seen
     valued, where the artifact holds one; else the policy chooses, from that pool among the candidates it was trained
-    with, from any other among all members. A query that is a member of the set, or duplicates one, gets the set that
-    the policy chooses without that member.
+    with, from any other among all members. For as many demonstrations as in training it takes ones of the best
+    prompt's labels in their order, which are what other pools of the task have in common with its own. A query that is
+    a member of the set, or duplicates one, gets the set that the policy chooses without that member.
 
     Args:
         artifact: The policy.
@@ -225,6 +242,9 @@ class CorpusSelector:
                 excluded=excluded,
                 constraints=self.artifact.manifest.constraints,
                 uncertainty=uncertainty,
+                pattern=()
+                if k != self.artifact.manifest.shots or self.task_queries
+                else self.artifact.manifest.prompt_labels,
             )
         return self._chosen[k, excluded]
 

@@ -9,7 +9,8 @@ from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import MANIFEST_FILE, PER_QUERY, read_manifest
+from selector.learned.artifact import MANIFEST_FILE, read_manifest
+from selector.learned.manifest import PER_QUERY
 from selector.strategies.base import Selector
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.learned import LearnedSelector

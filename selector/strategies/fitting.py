@@ -5,8 +5,9 @@ from __future__ import annotations
 from selector.data.pool import Pool
 from selector.errors import ArtifactMismatchError
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import Artifact, Manifest
+from selector.learned.artifact import Artifact
 from selector.learned.corpus_artifact import CorpusArtifact
+from selector.learned.manifest import Manifest
 from selector.retrieval.encoder import SentenceEncoder, TextEncoder
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from policies.cli.configuration import command_names
 from selector import errors
-from selector.learned.artifact import Manifest
+from selector.learned.manifest import Manifest
 from selector.ordering.named import ORDERERS
 from selector.testing import ToyEncoder, ToyLanguageModel
 

@@ -23,7 +23,8 @@ from selector.errors import (
     UsageError,
 )
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import Manifest, write_artifact
+from selector.learned.artifact import write_artifact
+from selector.learned.manifest import Manifest
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
 from selector.lm.config import LanguageModelConfig
@@ -35,11 +36,8 @@ from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, pla
 from selector.types import Example
 from selector.workspace import Workspace
 
-PLAN = ComparisonPlan(
-    methods=("nearest", "random", "max-entropy", "best-of-k", "greedy+mdl", "zero", "label-vote", "majority"),
-    shots=2,
-    seeds=(0, 1),
-)
+METHODS = ("nearest", "random", "max-entropy", "best-of-k", "greedy+mdl", "zero", "label-vote", "majority")
+PLAN = ComparisonPlan(methods=METHODS, shots=2, seeds=(0, 1))
 
 
 def workspace_of(test: tuple[Example, ...] = tuple(planted_examples(8, seed=7, prefix="test"))) -> Workspace:

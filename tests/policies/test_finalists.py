@@ -106,6 +106,7 @@ def test_training_keeps_a_prompt_that_export_hands_on(tmp_path: Path) -> None:
         "[]",
         json.dumps({"indices": taken}),
         *(json.dumps({"indices": one} | values) for one in wrong),
+        *(json.dumps({"indices": taken, "labels": one} | values) for one in ([1], ["a", "b"], 3)),
     ):
         (run / PROMPT_FILE).write_text(damage)
         with pytest.raises(ArtifactError, match="judged again"):
@@ -117,9 +118,27 @@ def test_training_keeps_a_prompt_that_export_hands_on(tmp_path: Path) -> None:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     """Guards the file: positions in order, values to the last digit."""
-    prompt = KeptPrompt((7, 2, 5), 0.1 + 0.2, 2 / 3, "online")
+    prompt = KeptPrompt((7, 2, 5), 0.1 + 0.2, 2 / 3, "online", ("good", "bad", "good"))
     write_prompt(tmp_path, prompt)
     assert read_prompt(tmp_path, candidates=range(9)) == prompt
+
+
+def test_the_labels_of_the_prompt_are_kept_where_they_have_names(tmp_path: Path) -> None:
+    """Guards what other pools are shown: the labels in prompt order, and none where they are only same or different."""
+    problem, _, _ = planted_corpus_problem()
+    labels, names = problem.candidates.shortlist.labels, ("red", "green", "blue")
+    named = replace(problem.candidates, label_names=names, named=np.eye(3, dtype=np.float32)[labels])
+    places = (4, 0, 7)
+    own = Selection.of(*(named.shortlist.indices[place] for place in places))
+    for candidates, wanted in ((named, tuple(names[labels[place]] for place in places)), (problem.candidates, ())):
+        told = CorpusProblem(candidates, problem.scorer, problem.config)
+        kept = choose_prompt(told, told, random=(), online=(), policy=own, finalists=1)
+        write_prompt(tmp_path, kept)
+        read = read_prompt(tmp_path, candidates=named.shortlist.indices)
+        assert read is not None
+        assert (read.indices, read.labels) == (own.indices, wanted)
+    assert replace(named, named=np.zeros_like(named.label_columns)).label_pattern(own.indices) == ()
+    assert named.label_pattern(()) == ()
 
 
 def test_an_empty_prompt_can_be_the_best(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import torch
 from selector.data.pool import Pool
 from selector.errors import ArtifactError, UsageError
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import LATER_KEYS, MANIFEST_FILE, Manifest, read_artifact, write_artifact
+from selector.learned.artifact import MANIFEST_FILE, read_artifact, write_artifact
 from selector.learned.constraints import UNCONSTRAINED, Constraints
+from selector.learned.manifest import LATER_KEYS, Manifest
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES, valid_actions
 from selector.learned.shortlist import Shortlist

@@ -13,15 +13,7 @@ from hypothesis import strategies as st
 
 from selector.data.pool import Pool
 from selector.errors import ArtifactError, TooFewExamplesError
-from selector.learned.artifact import (
-    CORPUS,
-    CORPUS_FEATURES,
-    MANIFEST_FILE,
-    WEIGHTS_FILE,
-    Manifest,
-    read_artifact,
-    read_manifest,
-)
+from selector.learned.artifact import MANIFEST_FILE, WEIGHTS_FILE, read_artifact, read_manifest
 from selector.learned.candidate_set import CandidateSet, build_candidate_set, draw_candidates, embed_task
 from selector.learned.corpus_artifact import read_corpus_artifact, read_policy, write_corpus_artifact
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork, RunningNorm
@@ -33,6 +25,7 @@ from selector.learned.corpus_observation import (
     observe_corpus,
     state_columns,
 )
+from selector.learned.manifest import CORPUS, CORPUS_FEATURES, Manifest
 from selector.learned.shortlist import Shortlist
 from selector.prompting.embedding_text import input_text
 from selector.testing import ToyEncoder, planted_examples, planted_pool

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selector.errors import ArtifactError, DiskFullError, TooFewExamplesError
-from selector.learned.artifact import MANIFEST_FILE, WEIGHTS_FILE, Manifest, read_artifact, write_artifact
+from selector.learned.artifact import MANIFEST_FILE, WEIGHTS_FILE, read_artifact, write_artifact
+from selector.learned.manifest import Manifest
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES, candidate_features, feature_names, observe
 from selector.learned.rollout import greedy_rollout

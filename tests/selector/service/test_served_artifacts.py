@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from selector.errors import ArtifactMismatchError, LanguageModelAbsentError, UnknownNameError
-from selector.learned.artifact import CORPUS, CORPUS_FEATURES, Manifest
 from selector.learned.corpus_artifact import write_corpus_artifact
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
+from selector.learned.manifest import CORPUS, CORPUS_FEATURES, Manifest
 from selector.retrieval.encoder import BFLOAT16
 from selector.service.answering import Answerer
 from selector.strategies.learned import LearnedSelector

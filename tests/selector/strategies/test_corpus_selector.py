@@ -14,11 +14,11 @@ import torch
 from selector.data.pool import Pool
 from selector.errors import ArtifactError, ArtifactMismatchError, UsageError
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import CORPUS, CORPUS_FEATURES, Manifest
 from selector.learned.candidate_set import embed_task
 from selector.learned.corpus_artifact import write_corpus_artifact
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
+from selector.learned.manifest import CORPUS, CORPUS_FEATURES, Manifest
 from selector.strategies.corpus import CorpusSelector
 from selector.strategies.exported import load_policy
 from selector.strategies.learned import LearnedSelector
@@ -43,11 +43,13 @@ def engine(pool: Pool) -> InferenceEngine:
 def artifact(folder: Path, pool: Pool, *, lm_features: bool = False, **changes: object) -> Path:
     """An artifact with an untrained network."""
     own = (*CANDIDATE_FEATURES, *LM_FEATURES) if lm_features else CANDIDATE_FEATURES
-    sizes = {"width": 32, "state": len(STATE_FEATURES), "features": len(own), "hidden": 16, "dropout": 0.25}
+    named = len(changes.get("label_names", ()))  # type: ignore[arg-type]
+    state, seen = len(STATE_FEATURES) + named, len(own) + named
+    sizes = {"width": 32, "state": state, "features": seen, "hidden": 16, "dropout": 0.25}
     with torch.random.fork_rng():
         torch.manual_seed(3)
         network = CorpusQNetwork(CorpusNetworkConfig(**sizes))  # type: ignore[arg-type]
-        network.norm.show(torch.rand(100, len(STATE_FEATURES) + len(own)))
+        network.norm.show(torch.rand(100, state + seen))
     network.task.copy_(torch.from_numpy(embed_task(planted_examples(5, seed=9, prefix="t"), ToyEncoder())))
     settings = {
         "shots": 3,
@@ -122,6 +124,40 @@ def test_the_pool_of_the_training_is_shown_the_prompt_it_has_kept(folder: Path, 
     for name, candidates in (("candidates", ([1],)), ("beyond", (1, 2, 99_999))):
         with pytest.raises(ArtifactError, match=name):
             load(artifact(tmp_path / "wrong", pool, candidates=candidates), pool)
+
+
+def test_another_pool_is_shown_the_labels_of_the_kept_prompt(tmp_path: Path) -> None:
+    """Guards what a prompt has in common with other pools: labels in order, which the network alone forgot."""
+    pool, queries = planted_pool(), planted_examples(2, seed=6, prefix="q")
+    names = pool.labels
+    kept = {"prompt": (20, 9, 4), "label_names": names}
+    alone = artifact(tmp_path / "alone", pool, **kept)
+    new = planted_pool(60, seed=8)
+
+    def shown(folder: Path, own: Pool = new, shots: int = 3) -> list[str]:
+        [first, second] = load(folder, own).select(queries, shots)
+        assert first == second
+        return [str(own[index].label) for index in first.indices]
+
+    for number, wanted in enumerate(((names[0],) * 3, (names[1], names[0], names[1]), (names[0], names[1], names[1]))):
+        folder = artifact(tmp_path / str(number), pool, prompt_labels=wanted, **kept)
+        assert shown(folder) == list(wanted)
+        assert shown(folder, pool) == [str(pool[index].label) for index in (20, 9, 4)]  # its own pool has the prompt
+        assert shown(folder, shots=2) == shown(alone, shots=2)  # no prompt of two was valued
+        told = CorpusSelector.load(folder, new, encoder=ToyEncoder(), force=True, task_queries=queries)
+        assert [new[index].label for index in told.select(queries, 3)[0].indices] == shown(alone)  # another task
+    [without] = load(folder, pool).select([pool[9]], 3)
+    assert [pool[index].label for index in without.indices] == list(wanted)
+    lacking = Pool([example for example in new if example.label == names[1]])
+    assert shown(folder, lacking) == [names[1]] * 3  # a label that is not there is left to the network
+    limited = artifact(tmp_path / "limited", pool, prompt_labels=(names[0],) * 3, max_per_label=2, **kept)
+    assert shown(limited).count(names[0]) == 2
+    short = {**kept, "prompt": (9,), "prompt_labels": (names[1],), "may_stop": True}
+    assert shown(artifact(tmp_path / "short", pool, **short)) == [names[1]]
+    assert check_selector(lambda own: load(folder, own), promises=SelectorPromises(tolerance=0.0)) == {}
+    for wrong in ((names[0],), (names[0], names[1], "no label"), (0, 1, 0)):
+        with pytest.raises(ArtifactError, match="prompt_labels"):
+            artifact(tmp_path / "wrong", pool, prompt_labels=wrong, **kept)
 
 
 def test_another_pool_is_chosen_from_whole(folder: Path) -> None:

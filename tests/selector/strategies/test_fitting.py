@@ -12,12 +12,13 @@ import torch
 from selector.data.pool import Pool
 from selector.errors import ArtifactMismatchError, UsageError
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import CORPUS, CORPUS_FEATURES, Manifest, write_artifact
+from selector.learned.artifact import write_artifact
 from selector.learned.candidate_set import embed_task
 from selector.learned.corpus_artifact import write_corpus_artifact
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
 from selector.learned.lm_features import PROMPT_FEATURES
+from selector.learned.manifest import CORPUS, CORPUS_FEATURES, Manifest
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import feature_names
 from selector.prompting.template import PromptTemplate

@@ -22,7 +22,8 @@ from selector.errors import (
     UsageError,
 )
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import Manifest, write_artifact
+from selector.learned.artifact import write_artifact
+from selector.learned.manifest import Manifest
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import FEATURES
 from selector.strategies.balanced import BalancedSelector
