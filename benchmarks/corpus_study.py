@@ -41,8 +41,7 @@ VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "rl, not conservative": {"conservative": 0.0},
     "rl, language-model features": {"lm_features": True},
     "rl, values alone": {"returning": 0.0},
-    "rl, more online": {"episodes": 60, "online_episodes": 80},
-    "rl, offline": {"online_episodes": 0},
+    "rl, offline": {"episodes": 140, "online_episodes": 0},
     "rl, network alone": {"finalists": 0},
     "rl, labels without names": {"label_names": False},
 }
@@ -61,8 +60,8 @@ def training(variant: str, seed: int) -> CorpusTrainingConfig:
     settings: dict[str, Any] = {
         "shots": SHOTS,
         "dense": False,
-        "episodes": 100,
-        "online_episodes": 40,
+        "episodes": 60,
+        "online_episodes": 80,
         "reward_queries": 50,
         "evaluate_every": 400,  # dev chooses among some twelve prompts
         "seed": seed,

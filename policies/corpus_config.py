@@ -50,8 +50,8 @@ class CorpusTrainingConfig:
 
     shots: int = 4
     candidates: int = 100
-    episodes: int = 100
-    online_episodes: int = 0
+    episodes: int = 60
+    online_episodes: int = 80
     returning: float = 0.75
     reward_queries: int = 50
     steps: int = 4000

@@ -1,15 +1,17 @@
 """The prompt that a training of the per-corpus problem keeps: the best of all that it has seen valued.
 
-Every stored episode is a prompt that was valued by the reward queries. The best of them, and the policy's own choice,
+Every stored episode is a prompt that was valued by the reward queries. The best of them, and what the policy chooses,
 are valued by the dev queries too, and the best over both is kept: the first round is cheap and broad, the second dear
-and narrow (successive halving; Jamieson & Talwalkar, 2016). The network is still needed wherever the pool, or the
-number of demonstrations, is another. This module knows stored episodes and potentials, not language models.
+and narrow (successive halving; Jamieson & Talwalkar, 2016). The policy chooses freely, and once more among
+demonstrations of the labels that each of the best prompts has: labels in order are what single rewards tell surely,
+which demonstration of a label to show is what a network learns from all of them. It is still needed wherever the pool,
+or the number of demonstrations, is another. This module knows stored episodes and potentials, not language models.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +26,8 @@ from selector.types import Selection
 
 PROMPT_FILE: Final = "prompt.json"
 POLICY: Final = "policy"
+PATTERNS: Final = 6  # of labels, taken from the best prompts, in which the policy chooses
+Choose = Callable[[Sequence[str]], Selection]
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def choose_prompt(
     *,
     random: Sequence[StoredEpisode],
     online: Sequence[StoredEpisode],
-    policy: Selection,
+    policy: Choose,
     finalists: int,
     progress: Progress = SILENT,
 ) -> KeptPrompt:
@@ -67,7 +71,7 @@ def choose_prompt(
         dev: The same candidates, valued by the dev queries.
         random: Episodes that were played at random.
         online: Episodes that the policy has played.
-        policy: What the policy chooses itself; always among the finalists.
+        policy: From labels in prompt order, or none, to what the policy chooses of them; always among the finalists.
         finalists: How many stored prompts are valued by the dev queries.
         progress: Shows finalists.
 
@@ -79,17 +83,19 @@ def choose_prompt(
         for found, episodes in (("online", online), ("random", random))
         for episode in episodes
     }
-    gains.pop(policy.indices, None)
-    ranked = sorted(gains, key=lambda indices: -gains[indices][0])[:finalists]
+    ranked = sorted(gains, key=lambda indices: -gains[indices][0])
+    patterns = dict.fromkeys(problem.candidates.label_pattern(indices) for indices in ranked[:finalists])
+    own = [policy(pattern) for pattern in dict.fromkeys([(), *[*patterns][:PATTERNS]])]
+    prompts = [*dict.fromkeys(selection.indices for selection in own)]
+    chosen = problem.scorer.potentials([0] * len(prompts), [Selection.of(*indices) for indices in prompts])
     (start,) = problem.start([0])
-    own = float(problem.scorer.potentials([0], [policy])[0])
-    rewarded = [own, *(start.potential + gains[indices][0] for indices in ranked)]
-    prompts = [policy.indices, *ranked]
+    others = [indices for indices in ranked if indices not in prompts][:finalists]
+    rewarded = [*map(float, chosen), *(start.potential + gains[indices][0] for indices in others)]
     kept: list[KeptPrompt] = []
-    with progress.track("judge the best prompts", len(prompts)) as advance:
-        for indices, reward in zip(prompts, rewarded, strict=True):
+    with progress.track("judge the best prompts", len(rewarded)) as advance:
+        for indices, reward in zip([*prompts, *others], rewarded, strict=True):
             value = float(dev.scorer.potentials([0], [Selection.of(*indices)])[0])
-            found = gains[indices][1] if indices in gains else POLICY
+            found = gains[indices][1] if indices in others else POLICY
             labels = problem.candidates.label_pattern(indices)
             kept.append(KeptPrompt(indices, reward, value, found, labels))
             advance(1)

@@ -150,14 +150,16 @@ def _keep_prompt(
         dev,
         random=read_episodes(out / EPISODES_FILE),
         online=read_episodes(out / ONLINE_FILE),
-        policy=_own_choice(best, dev, config),
+        policy=lambda pattern: _own_choice(best, dev, config, pattern=pattern),
         finalists=config.finalists,
         progress=progress,
     )
     write_prompt(out, prompt)
 
 
-def _own_choice(network: CorpusQNetwork, problem: CorpusProblem, config: CorpusTrainingConfig) -> Selection:
+def _own_choice(
+    network: CorpusQNetwork, problem: CorpusProblem, config: CorpusTrainingConfig, *, pattern: Sequence[str] = ()
+) -> Selection:
     """What the network chooses among the candidates of the training."""
     return greedy_set(
         network,
@@ -166,6 +168,7 @@ def _own_choice(network: CorpusQNetwork, problem: CorpusProblem, config: CorpusT
         may_stop=config.may_stop,
         constraints=problem.config.constraints,
         uncertainty=problem.uncertainty,
+        pattern=pattern,
     )
 
 

@@ -50,7 +50,7 @@ def test_the_best_over_both_rounds_is_kept(tmp_path: Path) -> None:
     gains = sorted({episode.actions: sum(episode.rewards) for episode in episodes}.values())
     indices = problem.candidates.shortlist.indices
     best_last = Selection.of(*(indices[at] for at in (0, 1, 2)))
-    kept = choose_prompt(problem, dev, random=episodes, online=(), policy=best_last, finalists=4)
+    kept = choose_prompt(problem, dev, random=episodes, online=(), policy=lambda _: best_last, finalists=4)
     assert len(scorer.asked) == 5
     assert scorer.asked[0] == best_last.indices
     values = problem.scorer.potentials([0] * 5, [Selection.of(*prompt) for prompt in scorer.asked])
@@ -77,7 +77,7 @@ def test_it_says_where_the_prompt_was_found() -> None:
     said = CorpusProblem(problem.candidates, Said(), DecisionConfig(shots=3, may_stop=True))
     for prompt, found in ((own, "policy"), (other, "random"), (third, "online")):
         worth |= dict.fromkeys(worth, 0.0) | {prompt: 1.0}
-        kept = choose_prompt(said, said, random=random, online=online, policy=Selection.of(*own), finalists=2)
+        kept = choose_prompt(said, said, random=random, online=online, policy=lambda _: Selection.of(*own), finalists=2)
         assert (kept.indices, kept.found) == (prompt, found)
 
 
@@ -132,7 +132,7 @@ def test_the_labels_of_the_prompt_are_kept_where_they_have_names(tmp_path: Path)
     own = Selection.of(*(named.shortlist.indices[place] for place in places))
     for candidates, wanted in ((named, tuple(names[labels[place]] for place in places)), (problem.candidates, ())):
         told = CorpusProblem(candidates, problem.scorer, problem.config)
-        kept = choose_prompt(told, told, random=(), online=(), policy=own, finalists=1)
+        kept = choose_prompt(told, told, random=(), online=(), policy=lambda _: own, finalists=1)
         write_prompt(tmp_path, kept)
         read = read_prompt(tmp_path, candidates=named.shortlist.indices)
         assert read is not None
@@ -152,7 +152,7 @@ def test_an_empty_prompt_can_be_the_best(tmp_path: Path) -> None:
     problem = CorpusProblem(planted.candidates, Costly(), planted.config)
     empty = StoredEpisode(0, (len(problem.candidates),), (0.0,))
     own = Selection.of(*problem.candidates.shortlist.indices[:2])
-    kept = choose_prompt(problem, problem, random=[empty], online=(), policy=own, finalists=1)
+    kept = choose_prompt(problem, problem, random=[empty], online=(), policy=lambda _: own, finalists=1)
     assert kept.indices == ()
     write_prompt(tmp_path, kept)
     assert read_prompt(tmp_path, candidates=problem.candidates.shortlist.indices) == kept

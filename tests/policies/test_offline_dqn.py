@@ -62,6 +62,7 @@ def small(**changes: object) -> CorpusTrainingConfig:
         "shots": 3,
         "candidates": 10,
         "episodes": 24,
+        "online_episodes": 0,
         "steps": 60,
         "target_every": 20,
         "evaluate_every": 20,
