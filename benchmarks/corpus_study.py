@@ -63,7 +63,7 @@ def training(variant: str, seed: int) -> CorpusTrainingConfig:
         "episodes": 60,
         "online_episodes": 80,
         "reward_queries": 50,
-        "evaluate_every": 400,  # dev chooses among some twelve prompts
+        "evaluate_every": 400,  # dev chooses among some fourteen prompts
         "seed": seed,
     }
     return CorpusTrainingConfig(**settings | VARIANTS[variant])

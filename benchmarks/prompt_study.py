@@ -70,7 +70,7 @@ CELLS: Final = tuple(
 )
 Cell = dict[str, Any]
 TRACES: Final = 3  # kept of each cell, for a reader to see what was written
-ROWS: Final = ("question", "prompt")  # of a trace, which hold rows of data sets that are not ours to pass on
+ROWS: Final = ("question", "prompt")  # of traces and stages: they hold rows of data sets, not ours to pass on
 
 
 @dataclass(frozen=True)
@@ -278,11 +278,10 @@ class PromptStudy:
         part.replace(path)
 
 
-def _without_rows(trace: Any) -> Any:
+def _without_rows(trace: Mapping[str, Any]) -> dict[str, Any]:
     """A trace with what was written and how it was read, without what the language model was given."""
-    if isinstance(trace, Mapping):
-        return {name: _without_rows(value) for name, value in trace.items() if name not in ROWS}
-    return [_without_rows(one) for one in trace] if isinstance(trace, (list, tuple)) else trace
+    own = {name: value for name, value in trace.items() if name not in ROWS}
+    return own | ({"stages": [_without_rows(stage) for stage in own["stages"]]} if "stages" in own else {})
 
 
 def _right(engine: InferenceEngine, template: PromptTemplate, test: Sequence[Example]) -> list[int]:

@@ -18,8 +18,9 @@ class CorpusTrainingConfig:
         shots: H, demonstrations in a prompt.
         candidates: K, members of the pool that are offered, at most.
         episodes: Random episodes that are stored; every second is balanced over labels. Published: 2,000.
-        online_episodes: Episodes played by the learned values after that.
-        returning: Share of those that return to one of the best prompts so far and choose one demonstration anew.
+        online_episodes: Episodes played by the policy after that.
+        returning: Share of those that return to one of the best prompts so far and choose one demonstration anew; the
+            others follow the learned values, with some random choices.
         reward_queries: Queries by which a prompt is valued, at most.
         steps: Optimiser steps on the stored episodes. Published: 128,000.
         batch_size: Transitions in a step.
@@ -40,10 +41,11 @@ class CorpusTrainingConfig:
             different, and it can be used with a task of other labels as well.
         lm_features: Whether the policy reads the language model, in serving too.
         evaluate_every: Steps between two evaluations on dev.
-        finalists: How many of the prompts that training has valued highest are judged by dev queries too; the best over
+        finalists: How many of the prompts that training has valued highest are judged by dev queries too, beside what
+            the network chooses, freely and within the label patterns of the best six of them that differ; the best over
             both is what the pool of the training is shown. With 0 the network's own choice is.
-        patience: Evaluations without a better one after which training ends, further episodes included; None for no
-            early end.
+        patience: Evaluations without a better one after which training ends, counted from the first online episode on
+            where there are any; None for no early end.
         copies: Episodes that are played side by side, one language-model batch a step.
         seed: Seeds everything.
     """
@@ -87,13 +89,15 @@ class CorpusTrainingConfig:
                 raise UsageError(
                     f"{name} is {getattr(self, name)}", expected="at least 1", remedy="Choose another number."
                 )
-        if self.online_episodes < 0 or self.finalists < 0 or not 0 <= self.dropout < 1 or not 0 <= self.returning <= 1:
-            raise UsageError(
-                f"online_episodes is {self.online_episodes}, finalists {self.finalists}, dropout {self.dropout} "
-                f"and returning {self.returning}",
-                expected="none or more, a share below 1, and a share",
-                remedy="Choose other numbers.",
-            )
+        allowed = {
+            "online_episodes": (self.online_episodes >= 0, "none or more"),
+            "finalists": (self.finalists >= 0, "none or more"),
+            "dropout": (0 <= self.dropout < 1, "a share from 0 to below 1"),
+            "returning": (0 <= self.returning <= 1, "a share from 0 to 1"),
+        }
+        for name, (fits, expected) in allowed.items():
+            if not fits:
+                raise UsageError(f"{name} is {getattr(self, name)}", expected=expected, remedy="Choose another number.")
 
     @property
     def total_steps(self) -> int:

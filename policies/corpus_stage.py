@@ -69,6 +69,7 @@ def train_corpus_policy_on(
             out=out,
             config=config,
             provenance=with_rewards(provenance, workspace, rewarded=rewarded, dev=asked.judging),
+            queries=(len(rewarded), len(asked.judging)),
             resume=resume,
             progress=counted,
         )

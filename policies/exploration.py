@@ -3,6 +3,7 @@
 An episode either follows the learned values, with a share of random choices, or returns to one of the best prompts so
 far and chooses anew in a single place: first return, then explore (Ecoffet et al., 2021). Prompts that differ in one
 demonstration are worth similar things, so the neighbours of good prompts are better than what random episodes find.
+What comes behind the new choice is kept where it is still valid, and else chosen by the learned values as well.
 This module knows episodes and values of actions, not learners.
 """
 
@@ -41,12 +42,15 @@ def exploring_chooser(values: Values, *, chance: float, rng: np.random.Generator
     return choose
 
 
-def returning_chooser(values: Values, *, known: Sequence[StoredEpisode], rng: np.random.Generator) -> Chooser:
-    """Makes what repeats one of the best episodes but for one choice, drawn by the learned values.
+def returning_chooser(
+    values: Values, *, known: Sequence[StoredEpisode], stop: int, rng: np.random.Generator
+) -> Chooser:
+    """Makes what repeats one of the best episodes but for one demonstration, drawn anew by the learned values.
 
     Args:
         values: From a state to the (K + 1,) values of its actions, in standard deviations of returns.
         known: The episodes so far, at least one; of equal ones the earlier is the better.
+        stop: The action that ends an episode.
         rng: Draws.
 
     Returns:
@@ -55,7 +59,8 @@ def returning_chooser(values: Values, *, known: Sequence[StoredEpisode], rng: np
     returns = {episode.actions: sum(episode.rewards) for episode in known}
     best = sorted(returns, key=lambda actions: -returns[actions])[:ELITES]
     followed = best[int(rng.integers(len(best)))]
-    changed = int(rng.integers(len(followed)))
+    stops = len(followed) > 1 and followed[-1] == stop  # a prompt without demonstrations has nothing else to change
+    changed = int(rng.integers(len(followed) - stops))
     step = -1
 
     def choose(episode: Episode, mask: Mask) -> int:

@@ -43,7 +43,9 @@ def export_policy(run: Path, artifact: Path) -> Path:
     trained = _retriever(provenance_of(content))
     asked = _training_tokens(run, trained)
     if content.get("kind") == CORPUS_RUN:
-        learned, kept = read_corpus_best(run), read_prompt(run, candidates=content["candidates"])
+        named = tuple(content.get("label_names", ()))  # older runs know none by name
+        learned = read_corpus_best(run)
+        kept = read_prompt(run, candidates=content["candidates"], label_names=named)
         manifest = _manifest(
             content,
             learned,
@@ -55,7 +57,7 @@ def export_policy(run: Path, artifact: Path) -> Path:
             prompt=None if kept is None else kept.indices,
             prompt_labels=() if kept is None else kept.labels,
             features=tuple(content["features"]),
-            label_names=tuple(content.get("label_names", ())),  # older runs know none by name
+            label_names=named,
         )
         return write_corpus_artifact(
             artifact, manifest, learned.network, encoder=trained, check=lambda made: check_parity(made, learned)

@@ -3,9 +3,8 @@
 Every stored episode is a prompt that was valued by the reward queries. The best of them, and what the policy chooses,
 are valued by the dev queries too, and the best over both is kept: the first round is cheap and broad, the second dear
 and narrow (successive halving; Jamieson & Talwalkar, 2016). The policy chooses freely, and once more among
-demonstrations of the labels that each of the best prompts has: labels in order are what single rewards tell surely,
-which demonstration of a label to show is what a network learns from all of them. It is still needed wherever the pool,
-or the number of demonstrations, is another. This module knows stored episodes and potentials, not language models.
+demonstrations of the labels that the best prompts have, in their order. The network is still needed wherever the
+pool, or the number of demonstrations, is another. This module knows stored episodes and potentials, no language models.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from selector.types import Selection
 
 PROMPT_FILE: Final = "prompt.json"
 POLICY: Final = "policy"
-PATTERNS: Final = 6  # of labels, taken from the best prompts, in which the policy chooses
-Choose = Callable[[Sequence[str]], Selection]
+MOST_PATTERNS: Final = 6  # distinct label patterns of the best prompts, in each of which the policy chooses
+ChoosesWithin = Callable[[Sequence[str]], Selection]  # from the labels of a prompt in its order, or none
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ class KeptPrompt:
     found: str
     labels: tuple[str, ...] = ()
 
-    @property
-    def value(self) -> float:
-        """The mean of both."""
-        return (self.reward_value + self.dev_value) / 2
-
 
 def choose_prompt(
     problem: CorpusProblem,
@@ -60,8 +54,9 @@ def choose_prompt(
     *,
     random: Sequence[StoredEpisode],
     online: Sequence[StoredEpisode],
-    policy: Choose,
+    policy: ChoosesWithin,
     finalists: int,
+    queries: tuple[int, int] = (1, 1),
     progress: Progress = SILENT,
 ) -> KeptPrompt:
     """Finds the best prompt of a training.
@@ -71,8 +66,9 @@ def choose_prompt(
         dev: The same candidates, valued by the dev queries.
         random: Episodes that were played at random.
         online: Episodes that the policy has played.
-        policy: From labels in prompt order, or none, to what the policy chooses of them; always among the finalists.
+        policy: Gives what the policy chooses, freely or of given labels; always judged.
         finalists: How many stored prompts are valued by the dev queries.
+        queries: How many queries reward and how many judge: each counts alike.
         progress: Shows finalists.
 
     Returns:
@@ -85,21 +81,23 @@ def choose_prompt(
     }
     ranked = sorted(gains, key=lambda indices: -gains[indices][0])
     patterns = dict.fromkeys(problem.candidates.label_pattern(indices) for indices in ranked[:finalists])
-    own = [policy(pattern) for pattern in dict.fromkeys([(), *[*patterns][:PATTERNS]])]
-    prompts = [*dict.fromkeys(selection.indices for selection in own)]
-    chosen = problem.scorer.potentials([0] * len(prompts), [Selection.of(*indices) for indices in prompts])
+    asked = dict.fromkeys([(), *[pattern for pattern in patterns if pattern][:MOST_PATTERNS]])
+    own = dict.fromkeys(policy(pattern).indices for pattern in asked)
+    others = [indices for indices in ranked if indices not in own][:finalists]
     (start,) = problem.start([0])
-    others = [indices for indices in ranked if indices not in prompts][:finalists]
-    rewarded = [*map(float, chosen), *(start.potential + gains[indices][0] for indices in others)]
-    kept: list[KeptPrompt] = []
-    with progress.track("judge the best prompts", len(rewarded)) as advance:
-        for indices, reward in zip([*prompts, *others], rewarded, strict=True):
-            value = float(dev.scorer.potentials([0], [Selection.of(*indices)])[0])
-            found = gains[indices][1] if indices in others else POLICY
+    judged: list[KeptPrompt] = []
+    with progress.track("judge the best prompts", len(own) + len(others)) as advance:
+        for indices in (*own, *others):
+            rewarded = _value(problem, indices) if indices in own else start.potential + gains[indices][0]
+            found = POLICY if indices in own else gains[indices][1]
             labels = problem.candidates.label_pattern(indices)
-            kept.append(KeptPrompt(indices, reward, value, found, labels))
+            judged.append(KeptPrompt(indices, rewarded, _value(dev, indices), found, labels))
             advance(1)
-    return max(kept, key=lambda prompt: prompt.value)
+    return max(judged, key=lambda one: queries[0] * one.reward_value + queries[1] * one.dev_value)
+
+
+def _value(problem: CorpusProblem, indices: tuple[int, ...]) -> float:
+    return float(problem.scorer.potentials([0], [Selection.of(*indices)])[0])
 
 
 def write_prompt(run: Path, prompt: KeptPrompt) -> None:
@@ -115,12 +113,13 @@ def write_prompt(run: Path, prompt: KeptPrompt) -> None:
     write_whole(run / PROMPT_FILE, json.dumps(asdict(prompt), indent=2) + "\n")
 
 
-def read_prompt(run: Path, *, candidates: Collection[int]) -> KeptPrompt | None:
+def read_prompt(run: Path, *, candidates: Collection[int], label_names: Collection[str] = ()) -> KeptPrompt | None:
     """Reads the prompt of a run folder.
 
     Args:
         run: The run folder.
         candidates: Pool positions among which the run chooses.
+        label_names: The labels that it knows by name.
 
     Returns:
         The prompt; None where the training has kept none.
@@ -135,14 +134,14 @@ def read_prompt(run: Path, *, candidates: Collection[int]) -> KeptPrompt | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         indices = tuple(content["indices"])
         values = (float(content["reward_value"]), float(content["dev_value"]))
-        labels = tuple(content.get("labels", ()))  # older runs do not say
-        prompt = KeptPrompt(indices, *values, str(content["found"]), labels)
+        labels = list(content.get("labels", []))  # older runs do not say
+        prompt = KeptPrompt(indices, *values, str(content["found"]), tuple(labels))
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise _damaged(path, type(error).__name__) from error
     if not all(type(index) is int for index in indices) or len({*indices} & {*candidates}) != len(indices):
         raise _damaged(path, "no distinct candidates of the run")
-    if not all(isinstance(label, str) for label in labels) or len(labels) not in (0, len(indices)):
-        raise _damaged(path, "no label for each demonstration")
+    if not all(label in label_names for label in labels) or len(labels) not in (0, len(indices)):
+        raise _damaged(path, "no known label for each demonstration")
     return prompt
 
 

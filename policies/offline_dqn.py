@@ -1,10 +1,11 @@
 """Offline Q-learning over the per-corpus problem from stored random episodes (Zhang, Feng & Tan, 2022).
 
-First random episodes are collected, which is all that the language model is asked for; then the Q-network learns from
-them, keeps the weights whose choice does best on dev, and goes on after a kill exactly as if it had not stopped. It may
-then play further episodes by its own values. It stops early when dev does not get better, and logs to TensorBoard and
-metrics.jsonl. At the end the best prompts of all episodes are judged once more, and the best one is kept beside the
-network; see `policies.finalists`. It is told a decision problem and does not know where rewards come from.
+First random episodes are collected; then the Q-network learns from them, keeps the weights whose choice does best on
+dev, and goes on after a kill exactly as if it had not stopped. It may then play further episodes, most of which return
+to the best prompts so far; see `policies.exploration`. It stops early when dev does not get better, and logs to
+TensorBoard and metrics.jsonl. At the end the best prompts of all episodes are judged once more, and the best one is
+kept beside the network; see `policies.finalists`. It is told a decision problem and does not know where rewards come
+from.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def train_corpus_policy(
     out: Path,
     config: CorpusTrainingConfig,
     provenance: Provenance,
+    queries: tuple[int, int] = (1, 1),
     resume: bool = True,
     progress: Progress = SILENT,
 ) -> Path:
@@ -77,6 +79,7 @@ def train_corpus_policy(
         out: The run folder.
         config: How to train.
         provenance: What it is trained on, for the artifact.
+        queries: How many queries reward and how many judge; the prompt that is kept is the best over all of them.
         resume: Whether to go on with what the folder holds.
         progress: Shows episodes and optimiser steps.
 
@@ -104,7 +107,7 @@ def train_corpus_policy(
         (out / PROMPT_FILE).unlink(missing_ok=True)  # of a training whose checkpoints are gone
         _train(problem, dev, out=out, config=config, sizes=sizes, place=place, progress=progress)
     if config.finalists and not (out / PROMPT_FILE).is_file():
-        _keep_prompt(problem, dev, out=out, config=config, progress=progress)
+        _keep_prompt(problem, dev, out=out, config=config, queries=queries, progress=progress)
     return out
 
 
@@ -140,7 +143,13 @@ def _train(
 
 
 def _keep_prompt(
-    problem: CorpusProblem, dev: CorpusProblem, *, out: Path, config: CorpusTrainingConfig, progress: Progress
+    problem: CorpusProblem,
+    dev: CorpusProblem,
+    *,
+    out: Path,
+    config: CorpusTrainingConfig,
+    queries: tuple[int, int],
+    progress: Progress,
 ) -> None:
     recall_uncertainty(out / UNCERTAINTY_FILE, problem)
     with torch.random.fork_rng(devices=[]):  # a network is made with random weights first
@@ -152,6 +161,7 @@ def _keep_prompt(
         online=read_episodes(out / ONLINE_FILE),
         policy=lambda pattern: _own_choice(best, dev, config, pattern=pattern),
         finalists=config.finalists,
+        queries=queries,
         progress=progress,
     )
     write_prompt(out, prompt)
@@ -286,7 +296,7 @@ class _Training:
     def _explorer(self, number: int, known: Sequence[StoredEpisode]) -> Chooser:
         rng = np.random.default_rng([self._config.seed, 1, number])
         if rng.random() < self._config.returning:
-            return returning_chooser(self._values, known=known, rng=rng)
+            return returning_chooser(self._values, known=known, stop=self._problem.config.size, rng=rng)
         first, last = EXPLORATION
         chance = first + (last - first) * number / max(self._config.online_episodes - 1, 1)
         return exploring_chooser(self._values, chance=chance, rng=rng)
@@ -314,7 +324,9 @@ class _Training:
         for name in ("dev_value", "difference", "conservative"):
             logger.record(name.replace("_", "/"), line[name])
         logger.dump(self._learner.steps)
-        since = 0 if metrics["dev_value"] > self._kept["best"] else self._kept["since_best"] + 1
+        better = metrics["dev_value"] > self._kept["best"]
+        waits = config.online_episodes > 0 and self._learner.steps <= config.steps  # further episodes are still to come
+        since = 0 if better or waits else self._kept["since_best"] + 1
         # Of weights that choose equally well, those that have learned longer are kept.
         if metrics["dev_value"] >= self._kept["best"]:
             self._kept["best"] = metrics["dev_value"]

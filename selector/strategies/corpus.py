@@ -81,7 +81,7 @@ def greedy_set(
         batch = {name: torch.from_numpy(array)[None] for name, array in state.items()}
         with torch.inference_mode():
             values = network(batch)[0][0].numpy()
-        mask = _following(candidates, state["mask"] > 0, pattern[len(chosen) : len(chosen) + 1])
+        mask = _with_label(candidates, state["mask"] > 0, pattern[len(chosen) : len(chosen) + 1])
         action = int(np.where(mask, values, -np.inf).argmax())
         if action == len(indices):
             break
@@ -90,8 +90,8 @@ def greedy_set(
     return Selection(tuple(indices[place] for place in chosen), tuple(scores))
 
 
-def _following(candidates: CandidateSet, mask: npt.NDArray[np.bool_], wanted: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """(K + 1,) the valid actions that show the label wanted next; all valid ones where there is none."""
+def _with_label(candidates: CandidateSet, mask: npt.NDArray[np.bool_], wanted: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(K + 1,) the valid actions that show the label wanted, if one is; all valid ones where none shows it."""
     named = [candidates.label_names.index(name) for name in wanted if name in candidates.label_names]
     having = mask & np.append(candidates.label_columns[:, named].any(axis=1), False)
     return having if having.any() else mask
@@ -102,9 +102,10 @@ class CorpusSelector:
 
     Over the pool it was trained on, and with as many demonstrations, this is the best prompt that the training has seen
     valued, where the artifact holds one; else the policy chooses, from that pool among the candidates it was trained
-    with, from any other among all members. For as many demonstrations as in training it takes ones of the best
-    prompt's labels in their order, which are what other pools of the task have in common with its own. A query that is
-    a member of the set, or duplicates one, gets the set that the policy chooses without that member.
+    with, from any other among all members. Where the policy knows labels by name, the pool has those of the best prompt
+    and as many demonstrations are wanted, it takes ones of these labels in their order, which is what pools have in
+    common. A query that is a member of the set, or duplicates one, gets the set that the policy chooses without that
+    member.
 
     Args:
         artifact: The policy.
@@ -242,11 +243,15 @@ class CorpusSelector:
                 excluded=excluded,
                 constraints=self.artifact.manifest.constraints,
                 uncertainty=uncertainty,
-                pattern=()
-                if k != self.artifact.manifest.shots or self.task_queries
-                else self.artifact.manifest.prompt_labels,
+                pattern=self._pattern(k),
             )
         return self._chosen[k, excluded]
+
+    def _pattern(self, k: int) -> tuple[str, ...]:
+        """The labels of the kept prompt, where as many demonstrations are wanted and the pool has all of them."""
+        manifest = self.artifact.manifest
+        fits = k == manifest.shots and {*manifest.prompt_labels} <= {*self._pool.labels}
+        return manifest.prompt_labels if fits else ()
 
     @property
     def _is_known(self) -> bool:

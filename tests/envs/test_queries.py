@@ -72,7 +72,7 @@ def test_both_policies_train_on_a_task_without_reward_queries(tmp_path: Path) ->
         shots=2, shortlist_size=4, total_steps=32, copies=4, rollout_steps=4, batch_size=16
     )
     run = train_policy_on(own, tmp_path / "per-query", retriever=None, config=per_query)
-    corpus = CorpusTrainingConfig(shots=2, candidates=4, episodes=4, steps=8, evaluate_every=8)
+    corpus = CorpusTrainingConfig(shots=2, candidates=4, episodes=4, steps=8, online_episodes=0)
     other = train_corpus_policy_on(own, tmp_path / "corpus", retriever=None, config=corpus)
     assert (run / "metrics.jsonl").is_file()
     assert (other / "metrics.jsonl").is_file()

@@ -158,7 +158,10 @@ def test_the_chain_of_one_prompt_for_a_task(tiny_model: Path, tmp_path: Path) ->
     common = ("--task", task, "--quiet")
     sizes = ("--candidates", 8, "--episodes", 6, "--steps", 20, "--shots", 2, "--reward-queries", 4)
     chosen = []
-    for name, more in (("plain", ()), ("asks", ("--lm-features", "--online-episodes", 2, "--reward", "probability"))):
+    for name, more in (
+        ("plain", ("--online-episodes", 0)),
+        ("asks", ("--lm-features", "--online-episodes", 2, "--reward", "probability")),
+    ):
         runs, artifact = tmp_path / f"run-{name}", tmp_path / name
         for _ in range(2):
             result = run("train-policy", *common, "--env", "corpus", *sizes, *more, "--out", runs)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.corpus import CorpusProblem
-from envs.dynamics import Episode
+from envs.dynamics import DecisionConfig, Episode
 from envs.planted_corpus import planted_corpus_problem
 from policies.episodes import Chooser, StoredEpisode, roll_episodes
 from policies.exploration import ELITES, exploring_chooser, returning_chooser
@@ -48,7 +48,7 @@ def changes(actions: tuple[int, ...]) -> int:
 def test_a_good_prompt_is_repeated_but_for_one_choice(seed: int) -> None:
     """Guards what is returned to: one of the best, whole but for a single place, where something else is chosen."""
     shuffled = [KNOWN[at] for at in np.random.default_rng(seed).permutation(len(KNOWN))]
-    actions = played(returning_chooser(no_opinion, known=shuffled, rng=np.random.default_rng(seed)))
+    actions = played(returning_chooser(no_opinion, known=shuffled, stop=SIZE, rng=np.random.default_rng(seed)))
     # What is chosen anew may be what stood later; that place is then chosen anew as well.
     assert 1 <= changes(actions) <= 2
 
@@ -57,7 +57,7 @@ def test_the_learned_values_choose_what_is_new() -> None:
     """Guards the change: it is the one that the values prefer, wherever the good prompt does not hold it."""
     seen = set()
     for seed in range(20):
-        actions = played(returning_chooser(fond_of_three, known=KNOWN, rng=np.random.default_rng(seed)))
+        actions = played(returning_chooser(fond_of_three, known=KNOWN, stop=SIZE, rng=np.random.default_rng(seed)))
         if not any(3 in one for one in BEST if sum(a != b for a, b in zip(one, actions, strict=True)) == 1):
             assert 3 in actions
             seen.add(actions.index(3))
@@ -68,7 +68,7 @@ def test_every_place_and_every_good_prompt_is_visited() -> None:
     """Guards breadth: no place and none of the best prompts is left out, and none of the others is returned to."""
     places, followed = set(), set()
     for seed in range(300):
-        actions = played(returning_chooser(no_opinion, known=KNOWN, rng=np.random.default_rng(seed)))
+        actions = played(returning_chooser(no_opinion, known=KNOWN, stop=SIZE, rng=np.random.default_rng(seed)))
         for one in BEST:
             different = [at for at, (own, other) in enumerate(zip(actions, one, strict=True)) if own != other]
             if len(different) == 1:
@@ -82,7 +82,7 @@ def test_what_was_played_twice_counts_once() -> None:
     """Guards the best prompts: one that was played again and again does not push the others out."""
     again = [StoredEpisode(100 + at, KNOWN[-1].actions, (0.0, 0.0, 0.5)) for at in range(50)]
     made = {
-        played(returning_chooser(no_opinion, known=[*KNOWN, *again], rng=np.random.default_rng(seed)))
+        played(returning_chooser(no_opinion, known=[*KNOWN, *again], stop=SIZE, rng=np.random.default_rng(seed)))
         for seed in range(60)
     }
     one = KNOWN[-1].actions
@@ -91,19 +91,48 @@ def test_what_was_played_twice_counts_once() -> None:
 
 def test_the_same_seed_plays_the_same() -> None:
     """Guards determinism, without which a resumed training would differ."""
-    first, second = (played(returning_chooser(no_opinion, known=KNOWN, rng=np.random.default_rng(5))) for _ in range(2))
+    first, second = (
+        played(returning_chooser(no_opinion, known=KNOWN, stop=SIZE, rng=np.random.default_rng(5))) for _ in range(2)
+    )
     assert first == second
 
 
-@pytest.mark.parametrize("stop", [1, 2])
-def test_a_prompt_that_was_stopped_early_can_be_returned_to(stop: int) -> None:
-    """Guards STOP: a short episode is followed up to its end and beyond, and what is valid alone is chosen again."""
+@pytest.mark.parametrize("places", [0, 1, 2])
+def test_a_prompt_that_was_stopped_early_can_be_returned_to(places: int) -> None:
+    """Guards STOP: a short prompt is left with as many demonstrations, or with none is followed by something."""
     problem = planted_corpus_problem(may_stop=True)[0]
-    short = StoredEpisode(0, (*range(stop), SIZE), (0.0,) * (stop + 1))
-    for seed in range(20):
-        actions = played(returning_chooser(no_opinion, known=[short], rng=np.random.default_rng(seed)), problem)
+    short = StoredEpisode(0, (*range(places), SIZE), (0.0,) * (places + 1))
+    lengths = set()
+    for seed in range(40):
+        actions = played(
+            returning_chooser(no_opinion, known=[short], stop=SIZE, rng=np.random.default_rng(seed)), problem
+        )
         assert actions != short.actions
-        assert len(actions) <= problem.config.shots
+        lengths.add(actions.index(SIZE) if SIZE in actions else len(actions))
+    assert places in lengths or not places
+
+
+def test_where_limits_end_a_prompt_another_one_is_played() -> None:
+    """Guards episodes against playing a known prompt again because only STOP, which limits forced, was drawn anew."""
+    limited = CorpusProblem(PROBLEM.candidates, PROBLEM.scorer, DecisionConfig(shots=5, size=SIZE, max_per_label=1))
+    labels = PROBLEM.candidates.shortlist.labels
+    known = StoredEpisode(0, (*(int(np.flatnonzero(labels == one)[0]) for one in np.unique(labels)), SIZE), (0.0,) * 4)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        actions = played(returning_chooser(no_opinion, known=[known], stop=SIZE, rng=rng), limited)
+        assert actions != known.actions
+        assert actions[-1] == SIZE
+
+
+def test_what_alone_is_valid_is_chosen_again() -> None:
+    """Guards a place at which nothing else fits: its action was forbidden, and chances became no numbers."""
+    pair = CorpusProblem(PROBLEM.candidates, PROBLEM.scorer, DecisionConfig(shots=SIZE, size=SIZE))
+    known = StoredEpisode(0, tuple(range(SIZE)), (0.0,) * SIZE)
+    made = {
+        played(returning_chooser(no_opinion, known=[known], stop=SIZE, rng=np.random.default_rng(seed)), pair)
+        for seed in range(60)
+    }
+    assert known.actions in made  # the last candidate that is left
 
 
 def test_values_are_followed_but_for_a_share() -> None:

@@ -17,7 +17,7 @@ from envs.planted_corpus import planted_corpus_problem
 from policies.corpus_config import CorpusTrainingConfig
 from policies.episodes import StoredEpisode, collect_episodes
 from policies.export import export_policy
-from policies.finalists import PROMPT_FILE, KeptPrompt, choose_prompt, read_prompt, write_prompt
+from policies.finalists import MOST_PATTERNS, PROMPT_FILE, KeptPrompt, choose_prompt, read_prompt, write_prompt
 from policies.offline_dqn import train_corpus_policy
 from policies.runs import Provenance
 from selector.errors import ArtifactError
@@ -58,7 +58,10 @@ def test_the_best_over_both_rounds_is_kept(tmp_path: Path) -> None:
     lowest = int(values.argmin())  # of the five, as dev thinks the opposite, three times as loudly
     assert kept.indices == scorer.asked[lowest]
     assert (kept.reward_value, kept.dev_value) == pytest.approx((values[lowest], -3 * values[lowest]))
-    assert kept.value == pytest.approx(-values[lowest])
+    kept = choose_prompt(
+        problem, dev, random=episodes, online=(), policy=lambda _: best_last, finalists=4, queries=(4, 1)
+    )
+    assert kept.indices == scorer.asked[int(values.argmax())]  # four queries reward where one judges
 
 
 def test_it_says_where_the_prompt_was_found() -> None:
@@ -84,7 +87,9 @@ def test_it_says_where_the_prompt_was_found() -> None:
 def test_training_keeps_a_prompt_that_export_hands_on(tmp_path: Path) -> None:
     """Guards the way from training to artifact, training that shall keep none, and one that has lost it."""
     problem, _, _ = planted_corpus_problem()
-    small = CorpusTrainingConfig(shots=3, candidates=10, episodes=12, steps=20, evaluate_every=10, finalists=3)
+    small = CorpusTrainingConfig(
+        shots=3, candidates=10, episodes=12, steps=20, evaluate_every=10, finalists=3, online_episodes=0
+    )
 
     def train(out: Path, config: CorpusTrainingConfig) -> Path:
         provenance = Provenance("toy", labelled_demonstrations=False, fingerprints={})
@@ -106,7 +111,7 @@ def test_training_keeps_a_prompt_that_export_hands_on(tmp_path: Path) -> None:
         "[]",
         json.dumps({"indices": taken}),
         *(json.dumps({"indices": one} | values) for one in wrong),
-        *(json.dumps({"indices": taken, "labels": one} | values) for one in ([1], ["a", "b"], 3)),
+        *(json.dumps({"indices": taken, "labels": one} | values) for one in ([1], ["a", "b"], 3, "a", ["a"])),
     ):
         (run / PROMPT_FILE).write_text(damage)
         with pytest.raises(ArtifactError, match="judged again"):
@@ -120,7 +125,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     """Guards the file: positions in order, values to the last digit."""
     prompt = KeptPrompt((7, 2, 5), 0.1 + 0.2, 2 / 3, "online", ("good", "bad", "good"))
     write_prompt(tmp_path, prompt)
-    assert read_prompt(tmp_path, candidates=range(9)) == prompt
+    assert read_prompt(tmp_path, candidates=range(9), label_names=("good", "bad")) == prompt
+    with pytest.raises(ArtifactError, match="no known label"):
+        read_prompt(tmp_path, candidates=range(9), label_names=("good",))
 
 
 def test_the_labels_of_the_prompt_are_kept_where_they_have_names(tmp_path: Path) -> None:
@@ -134,11 +141,43 @@ def test_the_labels_of_the_prompt_are_kept_where_they_have_names(tmp_path: Path)
         told = CorpusProblem(candidates, problem.scorer, problem.config)
         kept = choose_prompt(told, told, random=(), online=(), policy=lambda _: own, finalists=1)
         write_prompt(tmp_path, kept)
-        read = read_prompt(tmp_path, candidates=named.shortlist.indices)
+        read = read_prompt(tmp_path, candidates=named.shortlist.indices, label_names=names)
         assert read is not None
         assert (read.indices, read.labels) == (own.indices, wanted)
     assert replace(named, named=np.zeros_like(named.label_columns)).label_pattern(own.indices) == ()
     assert named.label_pattern(()) == ()
+
+
+def test_the_policy_chooses_within_the_labels_of_the_best_prompts() -> None:
+    """Guards what is judged beside stored prompts: free, then in the patterns of the best, each once, six at most."""
+    problem, _, _ = planted_corpus_problem()
+    labels, names = problem.candidates.shortlist.labels, ("red", "green", "blue")
+    named = replace(problem.candidates, label_names=names, named=np.eye(3, dtype=np.float32)[labels])
+    told = CorpusProblem(named, problem.scorer, problem.config)
+    rng = np.random.default_rng(0)
+    drawn = [tuple(int(at) for at in rng.choice(len(labels), 3, replace=False)) for _ in range(40)]
+    episodes = [StoredEpisode(at, actions, (0.0, 0.0, -at / 100)) for at, actions in enumerate(drawn)]
+    wanted = [*dict.fromkeys(tuple(names[labels[at]] for at in actions) for actions in drawn)]
+    asked: list[tuple[str, ...]] = []
+    best = (1, 5, 2)
+
+    def policy(pattern: Sequence[str]) -> Selection:
+        asked.append(tuple(pattern))
+        places = best if tuple(pattern) == wanted[2] else (0, 1, 2)
+        return Selection.of(*(named.shortlist.indices[place] for place in places))
+
+    class FondOfOne:
+        def potentials(self, queries: Sequence[int], selections: Sequence[Selection]) -> npt.NDArray[np.float64]:
+            fond = tuple(named.shortlist.indices[place] for place in best)
+            return np.array([float(selection.indices == fond) for selection in selections])
+
+    dev = CorpusProblem(named, FondOfOne(), problem.config)
+    kept = choose_prompt(told, dev, random=episodes, online=(), policy=policy, finalists=30, queries=(0, 1))
+    assert asked == [(), *wanted[:MOST_PATTERNS]]
+    assert (kept.found, kept.indices) == ("policy", tuple(named.shortlist.indices[place] for place in best))
+    asked.clear()
+    choose_prompt(told, dev, random=episodes, online=(), policy=policy, finalists=1)
+    assert asked == [(), wanted[0]]
 
 
 def test_an_empty_prompt_can_be_the_best(tmp_path: Path) -> None:
@@ -161,7 +200,9 @@ def test_an_empty_prompt_can_be_the_best(tmp_path: Path) -> None:
 def test_a_run_from_before_names_and_views_is_exported(tmp_path: Path) -> None:
     """Guards hours of training that a newer version could not export."""
     problem, _, _ = planted_corpus_problem()
-    config = CorpusTrainingConfig(shots=3, candidates=10, episodes=12, steps=20, evaluate_every=10, finalists=0)
+    config = CorpusTrainingConfig(
+        shots=3, candidates=10, episodes=12, steps=20, evaluate_every=10, finalists=0, online_episodes=0
+    )
     provenance = Provenance("toy", labelled_demonstrations=False, fingerprints={})
     run = train_corpus_policy(problem, problem, out=tmp_path / "run", config=config, provenance=provenance)
     content = json.loads((run / "run.json").read_text())

@@ -193,14 +193,14 @@ def test_a_finished_run_is_not_trained_again_and_another_needs_another_folder(tm
     for name in ("steps", "shots", "candidates", "hidden"):
         with pytest.raises(UsageError, match=f"{name} is 0"):
             small(**{name: 0})
-    for wrong in ({"online_episodes": -1}, {"dropout": 1.0}):
-        with pytest.raises(UsageError, match="online_episodes is"):
-            small(**wrong)
+    for name, value in (("online_episodes", -1), ("dropout", 1.0), ("returning", 1.5), ("returning", -0.1)):
+        with pytest.raises(UsageError, match=f"{name} is {value}"):
+            small(**{name: value})
 
 
 def test_patience_ends_training_and_counts_on_after_a_kill(tmp_path: Path) -> None:
     """Guards a run that trains on for nothing, one that waits anew once resumed, and one trained on once it ended."""
-    config = small(steps=400, patience=3, learning_rate=1e-9, online_episodes=4)
+    config = small(steps=400, patience=3, learning_rate=1e-9)
     whole, cut = train(tmp_path / "whole", config), tmp_path / "cut"
     with pytest.raises(KilledError):
         train(cut, config, progress=KillsAt("Q-network", 50))
@@ -211,6 +211,10 @@ def test_patience_ends_training_and_counts_on_after_a_kill(tmp_path: Path) -> No
         assert read_episodes(run / ONLINE_FILE) == []
     assert same(weights(cut), weights(whole))
     train(whole, config, progress=KillsAt("", 0))
+    played = train(tmp_path / "played", small(steps=200, patience=3, learning_rate=1e-9, online_episodes=8))
+    steps = [json.loads(line)["steps"] for line in (played / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [*range(20, 261, 20)]  # patience begins behind step 200, with the first online episode
+    assert len(read_episodes(played / ONLINE_FILE)) == 4
     with pytest.raises(UsageError, match="patience is 0"):
         small(patience=0)
 

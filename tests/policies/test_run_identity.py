@@ -28,7 +28,7 @@ REWARD, DEV = planted_examples(8, seed=3, prefix="reward"), planted_examples(6, 
 PER_QUERY = PolicyTrainingConfig(
     shots=2, shortlist_size=6, total_steps=64, copies=8, rollout_steps=4, batch_size=16, similarity_weight=0.0
 )
-PER_CORPUS = CorpusTrainingConfig(shots=2, candidates=6, episodes=8, steps=20, target_every=10, evaluate_every=20)
+PER_CORPUS = CorpusTrainingConfig(shots=2, candidates=6, episodes=8, steps=20, online_episodes=0, evaluate_every=20)
 
 
 def workspace(*, reward: Sequence[Example] = REWARD, dev: Sequence[Example] = DEV, **engine: str) -> Any:

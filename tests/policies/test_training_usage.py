@@ -110,7 +110,7 @@ def test_both_stages_keep_their_count_while_they_train(tmp_path: Path, kind: str
             yield lambda steps: seen.append(tokens_of(out) or 0)
 
     if kind == "corpus":
-        corpus = CorpusTrainingConfig(shots=2, candidates=4, episodes=4, steps=8, evaluate_every=8)
+        corpus = CorpusTrainingConfig(shots=2, candidates=4, episodes=4, steps=8, online_episodes=0)
         train_corpus_policy_on(workspace, out, retriever=None, config=corpus, progress=Watching())  # type: ignore[arg-type]
     else:
         config = PolicyTrainingConfig(
