@@ -70,7 +70,9 @@ WarmStartOption = Annotated[
 DenseOption = Annotated[
     bool, typer.Option("--dense/--terminal", help="Reward every step, or the last with all of it, which costs less.")
 ]
-PatienceOption = Annotated[int | None, _count("Evaluations on dev without a better one until training ends.")]
+PatienceOption = Annotated[
+    int | None, _count("Evaluations on dev without a better one until training ends; corpus: in further episodes.")
+]
 FeaturesOption = Annotated[
     bool, typer.Option("--lm-features", help="Let the policy read the language model, in serving too.")
 ]
@@ -100,7 +102,7 @@ def train_policy(
     candidates: Annotated[int, _count("Corpus: members of the pool that are offered.")] = 100,
     reward_queries: Annotated[int, _count("Corpus: queries that value a prompt, at most.")] = 50,
     episodes: Annotated[int, _count("Corpus: random episodes to learn from.")] = 60,
-    online_episodes: Annotated[int, _count("Corpus: episodes played by what was learned.", least=0)] = 80,
+    online_episodes: Annotated[int, _count("Corpus: further episodes, played by the policy.", least=0)] = 80,
     lm_features: FeaturesOption = False,
     others: SettingsOption = None,
     seed: SeedOption = 0,

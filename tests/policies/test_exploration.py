@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,8 +14,11 @@ from hypothesis import strategies as st
 from envs.corpus import CorpusProblem
 from envs.dynamics import DecisionConfig, Episode
 from envs.planted_corpus import planted_corpus_problem
-from policies.episodes import Chooser, StoredEpisode, roll_episodes
+from policies.corpus_config import CorpusTrainingConfig
+from policies.episodes import Chooser, StoredEpisode, read_episodes, roll_episodes
 from policies.exploration import ELITES, exploring_chooser, returning_chooser
+from policies.offline_dqn import EPISODES_FILE, ONLINE_FILE, train_corpus_policy
+from policies.runs import Provenance
 
 PROBLEM: CorpusProblem = planted_corpus_problem()[0]
 SIZE = PROBLEM.config.size
@@ -141,3 +147,33 @@ def test_values_are_followed_but_for_a_share() -> None:
     assert played(exploring_chooser(fond_of_three, chance=0.0, rng=rng)) == (3, 0, 1)
     firsts = [played(exploring_chooser(fond_of_three, chance=1.0, rng=rng))[0] for _ in range(50)]
     assert len(set(firsts)) > SIZE // 2
+
+
+def test_training_returns_as_often_as_it_is_told(tmp_path: Path) -> None:
+    """Guards the setting, and that what was played online is returned to as well as what was played at random."""
+    long = CorpusProblem(PROBLEM.candidates, PROBLEM.scorer, DecisionConfig(shots=5, size=SIZE))
+    config = CorpusTrainingConfig(shots=5, candidates=SIZE, episodes=12, steps=20, online_episodes=24, finalists=0)
+    changed: dict[float, float] = {}
+    came_back = set()
+    for share in (0.0, 1.0):
+        run = train_corpus_policy(
+            long,
+            long,
+            out=tmp_path / str(share),
+            config=replace(config, returning=share),
+            provenance=Provenance("toy", labelled_demonstrations=False, fingerprints={}),
+        )
+        random, online = read_episodes(run / EPISODES_FILE), read_episodes(run / ONLINE_FILE)
+        assert len(online) == 24
+        distances = []
+        for at, episode in enumerate(online):
+            known = [*random, *online[: at - at % config.copies]]
+            returns = {one.actions: sum(one.rewards) for one in known}
+            best = sorted(returns, key=lambda actions, of=returns: -of[actions])[:ELITES]  # type: ignore[misc]
+            away = [sum(a != b for a, b in zip(one, episode.actions, strict=True)) for one in best]
+            distances.append(min(away))
+            came_back |= {one for one, places in zip(best, away, strict=True) if places == 1}
+        changed[share] = float(np.mean(distances))
+    assert 1 <= changed[1.0] < 1.75  # what stood behind the new choice may have to change as well
+    assert changed[0.0] > 2
+    assert came_back & {one.actions for one in online}
