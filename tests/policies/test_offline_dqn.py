@@ -243,30 +243,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         train(run, small())
 
 
-def test_half_of_the_random_episodes_are_balanced(tmp_path: Path) -> None:
-    """Guards the stored data: distinct actions, half of the episodes one label after the other, rewards that add up."""
-    problem, _, _ = planted_corpus_problem()
-    episodes = collect_episodes(problem, tmp_path / "e.jsonl", count=30, copies=7, seed=0)
-    assert read_episodes(tmp_path / "e.jsonl") == episodes
-    labels, indices = problem.candidates.shortlist.labels, problem.candidates.shortlist.indices
-    kinds = len(set(labels.tolist()))
-    for episode in episodes:
-        assert len(set(episode.actions)) == 3
-        if episode.number % 2:
-            assert len(set(labels[list(episode.actions)].tolist())) == min(3, kinds)
-        prompt = type(problem.selection(problem.start([0])[0])).of(*(indices[place] for place in episode.actions))
-        assert sum(episode.rewards) == pytest.approx(problem.scorer.potentials([0], [prompt])[0])
-    assert [episode.number for episode in episodes] == list(range(30))
-
-
-def test_episodes_are_collected_with_one_call_a_step(tmp_path: Path) -> None:
-    """Guards the cost: episodes side by side must not ask one by one."""
-    problem, _, _ = planted_corpus_problem()
-    before = problem.scorer.calls  # type: ignore[attr-defined]
-    collect_episodes(problem, tmp_path / "e.jsonl", count=16, copies=8, seed=0)
-    assert problem.scorer.calls - before == 1 + 2 * 3  # type: ignore[attr-defined]  # zero-shot, and two batches of three steps
-
-
 def test_transitions_by_hand() -> None:
     """Guards what is learned from: states, actions, ends, and stopping shown where it is a choice."""
     problem, _, _ = planted_corpus_problem(may_stop=True)
