@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from envs.planted_corpus import planted_corpus_problem
-from policies.episodes import collect_episodes
+from policies.episodes import collect_episodes, read_episodes
 
 
 def test_half_of_the_random_episodes_are_balanced(tmp_path: Path) -> None:
