@@ -8,8 +8,10 @@ problem and does not know where rewards come from.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +44,7 @@ from policies.pointer import PointerPolicy
 from policies.policy_config import PolicyTrainingConfig
 from policies.runs import (
     METRICS_FILE,
+    WARM_STARTS_FILE,
     Provenance,
     append_metrics,
     forget_metrics_after,
@@ -50,6 +53,7 @@ from policies.runs import (
     save_best,
 )
 from policies.vectorised import MaskedVecEnv
+from selector.evaluation.results import write_whole
 from selector.learned.lm_features import PROMPT_FEATURES
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import feature_names
@@ -226,11 +230,14 @@ def _warm_start(
     starts = starts_of(config.warm_start, lm_features=config.lm_features)
     # Nothing has been rewarded yet, so all queries may judge.
     worth = [0.0] * len(starts)
+    asked = len(problem.shortlists) + len(dev.shortlists)
     if len(starts) > 1:
         with progress.track("judge warm starts", len(starts)) as advance:
             for number, start in enumerate(starts):
-                worth[number] = worth_of(problem, start) + worth_of(dev, start)
+                worth[number] = (worth_of(problem, start) + worth_of(dev, start)) / asked
                 advance(1)
+        judged = [asdict(start) | {"potential": value} for start, value in zip(starts, worth, strict=True)]
+        write_whole(out / WARM_STARTS_FILE, json.dumps(judged, indent=2) + "\n")
     best = starts[int(np.argmax(worth))]
     clone(network, problem, rule_trajectories(problem, queries, best), cloning)
 

@@ -1,11 +1,12 @@
 """The run folder of a policy: what it was trained on and with, its metrics, its best weights.
 
-run.json        configuration, provenance and network sizes; written first, compared on resume
-metrics.jsonl   one line for each evaluation on dev
-checkpoints/    the newest training state
-best/           weights of the best evaluation, and observations with their scores for the parity check
-prompt.json     the best prompt that was valued, where one prompt serves a task
-tensorboard/    curves
+run.json          configuration, provenance and network sizes; written first, compared on resume
+metrics.jsonl     one line for each evaluation on dev
+checkpoints/      the newest training state
+best/             weights of the best evaluation, and observations with their scores for the parity check
+warm_starts.json  what the rules were worth among which a warm start chose; the first of the best was imitated
+prompt.json       the best prompt that was valued, where one prompt serves a task
+tensorboard/      curves
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ from selector.learned.tensors import save_tensors
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+WARM_STARTS_FILE = "warm_starts.json"
 POLICY_RUN, CORPUS_RUN = "policy-run", "corpus-policy-run"  # a prompt for each query, or one for a task
 _SCRATCH: Final = f".{RUN_FILE}.new"
 _PARTS: Final = frozenset(
     [
         *("checkpoints", "best", ".best", "tensorboard"),
         *("lm_usage.json", ".lm_usage.json.new", "prompt.json", ".prompt.json.new"),
+        *(WARM_STARTS_FILE, f".{WARM_STARTS_FILE}.new"),
         *("uncertainty.safetensors", ".uncertainty.safetensors.new"),
         *(f"{name}.{end}" for name in ("metrics", "episodes", "online", "oracle") for end in ("jsonl", "new")),
     ]

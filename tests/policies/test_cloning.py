@@ -29,7 +29,7 @@ from policies.cloning import (
 from policies.planted_study import permutation_p
 from policies.policy_config import PolicyTrainingConfig
 from policies.ppo import evaluate_on, train_policy
-from policies.runs import Provenance, read_best
+from policies.runs import WARM_STARTS_FILE, Provenance, read_best
 from selector.errors import ArtifactError, UnknownNameError, UsageError
 from selector.learned.lm_features import PROMPT_FEATURES, PromptView
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
@@ -112,6 +112,9 @@ def test_the_better_start_is_chosen_on_dev(tmp_path: Path, worth: int, chosen: s
         firsts[start] = (run / "metrics.jsonl").read_text().splitlines()[0].split(', "seconds"')[0]
     assert json.loads(firsts["best-on-dev"] + "}")["dev_potential"] == 1.0
     assert firsts["best-on-dev"] == firsts[chosen]
+    judged = json.loads((tmp_path / "best-on-dev" / WARM_STARTS_FILE).read_text())
+    assert {one["rule"]: one["potential"] for one in judged} == {"retriever": 1.0 - worth, "label-vote": float(worth)}
+    assert not (tmp_path / chosen / WARM_STARTS_FILE).exists()
 
 
 class OpinionatedReader:
