@@ -16,7 +16,10 @@ from selector.evaluation.statistics import paired_bootstrap
 PER_QUERY = HERE / "results" / "policies"
 PER_CORPUS = HERE / "results" / "corpus"
 RIVALS = ("epr", "epr: label vote", "nearest", "random")
-CORPUS_COLUMNS = ("random", "best-of-k", "rl", "- random", "- best-of-k", "new pool: random", "rl", "- random")
+CORPUS_COLUMNS = (
+    *("random", "best-of-k", "rl", "- random", "- best-of-k"),
+    *("new pool: random", "rl", "- random", "labels free"),
+)
 
 
 def policy_lines(speed: Mapping[str, Any]) -> list[str]:
@@ -120,7 +123,7 @@ def corpus_lines(folder: Path = PER_CORPUS) -> list[str]:
                 found[variant][study["task"]].append(whole)
     lines = [
         f"| variant | task | seeds x queries | {' | '.join(CORPUS_COLUMNS)} | LM tokens | minutes |",
-        "|---" * 13 + "|",
+        "|---" * 14 + "|",
     ]
     for variant, by_task in found.items():
         everything = [study for studies in by_task.values() for study in studies]
@@ -130,7 +133,8 @@ def corpus_lines(folder: Path = PER_CORPUS) -> list[str]:
 
 
 def _corpus_names(variant: str) -> tuple[str, ...]:
-    return ("random", f"best-of-k as dear as {variant}", variant, "random, new pool", f"{variant}, new pool")
+    new = f"{variant}, new pool"
+    return ("random", f"best-of-k as dear as {variant}", variant, "random, new pool", new, f"{new}, labels free")
 
 
 def _whole(study: Study, variant: str) -> Study | None:
@@ -142,7 +146,7 @@ def _whole(study: Study, variant: str) -> Study | None:
 
 
 def _corpus_row(variant: str, task: str, studies: Sequence[Study]) -> str:
-    random, searched, own, new_random, new = (correctness(studies, name) for name in _corpus_names(variant))
+    random, searched, own, new_random, new, free = (correctness(studies, name) for name in _corpus_names(variant))
     asked = queries_of(studies)
 
     def less(first: Any, second: Any) -> str:
@@ -153,5 +157,6 @@ def _corpus_row(variant: str, task: str, studies: Sequence[Study]) -> str:
     known = [f"{100 * values.mean():.1f}" for values in (random, searched, own)]
     there = [f"{100 * values.mean():.1f}" for values in (new_random, new)]
     cells = [variant, task, f"{len(studies)} x {len(own) // len(studies)}", *known, less(own, random)]
-    cells += [less(own, searched), *there, less(new, new_random), f"{tokens:,.0f}", f"{seconds / 60:.1f}"]
+    cells += [less(own, searched), *there, less(new, new_random), f"{100 * free.mean():.1f}"]
+    cells += [f"{tokens:,.0f}", f"{seconds / 60:.1f}"]
     return f"| {' | '.join(cells)} |"

@@ -51,12 +51,14 @@ def test_nothing_that_judges_is_trained_on(tmp_path: Path, monkeypatch: pytest.M
     assert not known & {example.uid for example in study.new_pool}
     assert not {one.uid for one in used.reward} & {one.uid for one in used.dev}
     assert [*used.reward, *used.dev] == list(study.judges) == list(task.dev)
-    assert answered == ["random", "random, new pool", "rl", "rl, new pool", "best-of-k as dear as rl"] * 2
+    new = ("rl, new pool", "rl, new pool, labels free")
+    assert answered == ["random", "random, new pool", "rl", *new, "best-of-k as dear as rl"] * 2
 
 
 def test_the_table_pairs_what_all_have_answered(tmp_path: Path) -> None:
     """Guards differences of the wrong sign, and rows over different queries."""
-    right = {"random": 1, "best-of-k as dear as rl": 2, "rl": 3, "random, new pool": 1, "rl, new pool": 2}
+    new = {"random, new pool": 1, "rl, new pool": 2, "rl, new pool, labels free": 0}
+    right = {"random": 1, "best-of-k as dear as rl": 2, "rl": 3, **new}
     answers = {name: ["yes"] * count + ["no"] * (4 - count) for name, count in right.items()}
     answers["random"].append("no")  # one query more than the others
     study = {
@@ -73,5 +75,5 @@ def test_the_table_pairs_what_all_have_answered(tmp_path: Path) -> None:
     lines = corpus_lines(tmp_path)
     assert lines[2].startswith("| rl | trec6 | 1 x 4 | 25.0 | 50.0 | 75.0 | +50.0 [")
     assert "| 25.0 | 50.0 | +25.0 [" in lines[2]
-    assert lines[2].endswith("| 1,000 | 1.0 |")
+    assert lines[2].endswith("] | 0.0 | 1,000 | 1.0 |")
     assert lines[3].startswith("| rl | **all queries** | 1 x 4 |")
