@@ -132,9 +132,10 @@ def _material(data: Path | None, task: str, queries: Path, *, kind: str, model: 
         lm = load_language_model(LanguageModelConfig(model=model), store=score_store_path() if use_store else None)
         return lm, solved, asked, kind, partial(SentenceEncoder.load, EncoderConfig().model)
     workspace = Workspace.open(task, use_store=use_store)
-    kind = kind or kind_of(workspace.task.template)
-    examples = _examples(task, queries, workspace.task.template.input_fields)
-    solved, asked = problems_of(workspace.task.pool, kind), problems_of(examples, kind)
+    template = workspace.task.template
+    kind, rule = kind or kind_of(template), template.answer_rule
+    examples = _examples(task, queries, template.input_fields)
+    solved, asked = (problems_of(given, kind, answer_rule=rule) for given in (workspace.task.pool, examples))
     return workspace.engine.lm, solved, asked, kind, lambda: workspace.encoder
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from selector.data.assets import is_bundled
 from selector.data.bundled import load_bundled
 from selector.data.loading import load_examples, load_hub_examples
 from selector.data.paths import DATA_VARIABLE, data_folder
@@ -184,6 +185,8 @@ def task_path(name: Path | str) -> Path:
 def _task_of(document: dict[str, dict[str, Any]], file: Path, data_dir: Path | None) -> Task:
     data, columns = document["data"], document["fields"]
     lm, encoder = LanguageModelConfig(**document["lm"]), EncoderConfig(**document["encoder"])
+    lm = replace(lm, model=_model_beside(lm.model, file))
+    encoder = replace(encoder, model=_model_beside(encoder.model, file))
     scoring_function(lm.scoring)
     check_calibration(lm.calibration)
 
@@ -245,6 +248,12 @@ def located(source: str, file: Path, data_dir: Path | None) -> str:
             remedy=f"Set {DATA_VARIABLE}=DIR, or write shotsmith --data-dir DIR before the command.",
         )
     return str(folder / source.removeprefix(DATA_PREFIX))
+
+
+def _model_beside(model: str, file: Path) -> str:
+    """A model's folder or file where one of that name stands beside the task file, else the name as it is."""
+    there = model and not is_bundled(model) and (file.parent / model).exists()
+    return str(file.parent / model) if there else model
 
 
 def _rows(source: str, key: str, file: Path, columns: dict[str, Any]) -> list[Example]:

@@ -6,6 +6,7 @@ more behind it, and the stage is counted as malformed. This module does not know
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,6 +20,7 @@ from selector.prompting.reasoning.wording import (
     ANSWER_IS,
     FEW_SHOT_ENDS,
     NEXT_QUESTION,
+    QUESTIONS,
     STEP_BY_STEP,
     TRIGGERS,
     chain_demonstration,
@@ -46,6 +48,7 @@ class ReasoningConfig:
 
 
 DEFAULT_WRITING: Final = ReasoningConfig()
+_ANSWER_MARK: Final = re.compile(r"\A[\s:]*\n\s*A:")  # opens the next line as it opens the answers of demonstrations
 
 
 class Reasoner(Protocol):
@@ -101,8 +104,28 @@ def forced_answer(lm: LanguageModel, so_far: str, problem: Problem, *, kind: str
         prompt = fitted_prompt(lm, (), asked, reserve=config.answer_tokens, uid=problem.uid)
     except PromptTooLongError as error:
         return Stage("answer", asked, "", None, f"the window has no room to ask for the answer ({error.tokens} tokens)")
+    return answer_stage(lm, prompt, problem, kind=kind, config=config)
+
+
+def answer_stage(lm: LanguageModel, prompt: str, problem: Problem, *, kind: str, config: ReasoningConfig) -> Stage:
+    """Lets the answer be written behind a prompt that announces it, and reads it.
+
+    Small models often write a colon, or nothing, and the answer on the next line: they are then let write on.
+
+    Args:
+        lm: The language model.
+        prompt: Ends in what announces the answer.
+        problem: What is answered.
+        kind: The kind of answer.
+        config: How much is written.
+
+    Returns:
+        The stage; malformed where no answer is in it.
+    """
     (text,) = lm.generate([prompt], max_new_tokens=config.answer_tokens, stop=("\n",))
-    value = extract_answer(text, kind, cued=True, choices=choices_of(problem)).value
+    if not text.strip(" \t:"):
+        (text,) = lm.generate([prompt], max_new_tokens=config.answer_tokens, stop=QUESTIONS)
+    value = extract_answer(_ANSWER_MARK.sub("", text), kind, cued=True, choices=choices_of(problem)).value
     return Stage("answer", prompt, text, value, "" if value is not None else f"no {kind} is in it; it stays unanswered")
 
 
@@ -133,11 +156,8 @@ class DirectAnswer:
         query = f"{question_text(problem)} {ANSWER_IS}"
         reserve = self._config.answer_tokens
         prompt = fitted_prompt(self._lm, shown, query, reserve=reserve, uid=problem.uid)
-        (text,) = self._lm.generate([prompt], max_new_tokens=reserve, stop=("\n",))
-        value = extract_answer(text, self._kind, cued=True, choices=choices_of(problem)).value
-        wrong = "" if value is not None else f"no {self._kind} is in it; it stays unanswered"
-        stage = Stage("answer", prompt, text, value, wrong)
-        return make_trace(problem, self.name, [stage], value, kind=self._kind)
+        stage = answer_stage(self._lm, prompt, problem, kind=self._kind, config=self._config)
+        return make_trace(problem, self.name, [stage], stage.extracted, kind=self._kind)
 
 
 class ChainOfThought:

@@ -39,6 +39,8 @@ class Problem:
         rationale: The reasoning that leads to it; may be empty.
         parts: Simpler questions with their answers, in the order in which they are answered; may be empty.
         choices: How many choices there are; 0 where the answer is not chosen.
+        aliases: Other texts that are as right as the answer.
+        answer_rule: How an answer that is a text is compared; see `selector.inference.answers`.
     """
 
     uid: str
@@ -47,6 +49,8 @@ class Problem:
     rationale: str = ""
     parts: tuple[tuple[str, str], ...] = ()
     choices: int = 0
+    aliases: tuple[str, ...] = ()
+    answer_rule: str = TEXT
 
     def __post_init__(self) -> None:
         if not self.uid or not self.question.strip():
@@ -94,12 +98,13 @@ def same_question(one: Problem, other: Problem) -> bool:
     return one.uid == other.uid or normalised_text({"": one.question}) == normalised_text({"": other.question})
 
 
-def problems_of(examples: Iterable[Example], kind: str) -> list[Problem]:
+def problems_of(examples: Iterable[Example], kind: str, *, answer_rule: str = TEXT) -> list[Problem]:
     """Makes problems of a task's examples.
 
     Args:
         examples: Their fields are the question, with their choices where they have some.
         kind: The kind of answer.
+        answer_rule: How the task compares answers that are texts.
 
     Returns:
         The problems.
@@ -120,6 +125,8 @@ def problems_of(examples: Iterable[Example], kind: str) -> list[Problem]:
                 answer=None if answer is None else canonical_answer(answer, kind),
                 rationale=example.rationale or "",
                 choices=len(choices) or (len(LETTERS) if kind == CHOICE else 0),
+                aliases=example.aliases if kind == TEXT else (),
+                answer_rule=answer_rule if kind == TEXT else TEXT,
             )
         )
     return made

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from selector.errors import PromptTooLongError
 from selector.lm.base import LanguageModel
 from selector.prompting.reasoning.answers import check_kind, extract_answer
-from selector.prompting.reasoning.chain import DEFAULT_WRITING, ReasoningConfig, choices_of
+from selector.prompting.reasoning.chain import DEFAULT_WRITING, ReasoningConfig, answer_stage, choices_of
 from selector.prompting.reasoning.problems import Problem, same_question
 from selector.prompting.reasoning.trace import Stage, Trace, make_trace
 from selector.prompting.reasoning.wording import (
@@ -106,12 +106,10 @@ class SelfAsk:
     def _forced(self, shown: Sequence[str], said: str, problem: Problem) -> Stage:
         asked = f"{said}\n{FINAL}"
         try:
-            prompt, text = self._written(shown, asked, problem, stop=("\n",), tokens=self._config.answer_tokens)
+            prompt = fitted_prompt(self._lm, shown, asked, reserve=self._config.answer_tokens, uid=problem.uid)
         except PromptTooLongError:
             return Stage("answer", asked, "", None, "the window has no room to ask for the answer")
-        value = extract_answer(text, self._kind, cued=True, choices=choices_of(problem)).value
-        wrong = "" if value is not None else f"no {self._kind} is in it; it stays unanswered"
-        return Stage("answer", prompt, text, value, wrong)
+        return answer_stage(self._lm, prompt, problem, kind=self._kind, config=self._config)
 
     def _written(
         self, shown: Sequence[str], said: str, problem: Problem, *, stop: Sequence[str], tokens: int

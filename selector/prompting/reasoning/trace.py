@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from selector.prompting.reasoning.answers import same_answer
+from selector.inference.answers import answer_rule
+from selector.prompting.reasoning.answers import TEXT, same_answer
 from selector.prompting.reasoning.problems import Problem
 
 
@@ -120,8 +121,16 @@ def make_trace(
     Returns:
         The trace.
     """
-    right = None if problem.answer is None else same_answer(answer, problem.answer, kind)
+    right = None if problem.answer is None else _is_right(answer, problem, problem.answer, kind)
     return Trace(problem.uid, method, problem.question, tuple(stages), answer, problem.answer, right, remark)
+
+
+def _is_right(answer: str | None, problem: Problem, gold: str, kind: str) -> bool:
+    """Whether an answer is the gold one or an alias of it, by the rule of the problem where answers are texts."""
+    if kind != TEXT or answer is None:
+        return same_answer(answer, gold, kind)
+    folded = answer_rule(problem.answer_rule).folded
+    return folded(answer) in {folded(text) for text in (gold, *problem.aliases)}
 
 
 def summarise(traces: Sequence[Trace]) -> TraceSummary:

@@ -30,7 +30,8 @@ TRIGGERS: Final = MappingProxyType(  # what asks for the answer behind a rationa
         TEXT: "Therefore, the answer is",
     }
 )
-NEXT_QUESTION: Final = ("\nQ:", "\nQuestion:", "\nA:")  # small models also answer a second time
+QUESTIONS: Final = ("\nQ:", "\nQuestion:")
+NEXT_QUESTION: Final = (*QUESTIONS, "\nA:")  # small models also answer a second time
 FEW_SHOT_ENDS: Final = ("\n\n", *NEXT_QUESTION)
 # Self-Ask (Press et al., 2022).
 NEEDED: Final = "Are follow up questions needed here:"

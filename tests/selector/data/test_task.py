@@ -56,6 +56,19 @@ def test_a_task_file_becomes_a_task(tmp_path: Path) -> None:
     assert Task.load(tmp_path / "my-task.toml").fingerprint == task.fingerprint
 
 
+def test_models_beside_the_task_file_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards a warmed-up model in its folder: it was looked for in the working directory, unlike all other paths."""
+    own = '[lm]\nmodel = "runs/warm"\n[encoder]\nmodel = "runs/none"\n'
+    file = write(tmp_path, GOOD + own)
+    (tmp_path / "runs" / "warm").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path.parent)
+    task = Task.load(file)
+    assert task.lm.model == str(tmp_path / "runs" / "warm")
+    assert task.encoder.model == "runs/none"  # a name of the hub, for all that is known
+    (tmp_path / "smollm2-135m-instruct").mkdir()
+    assert Task.load(write(tmp_path)).lm.model == "smollm2-135m-instruct"
+
+
 def test_instructions_stand_in_prompts_only_where_they_are_asked_for(tmp_path: Path) -> None:
     """Guards prompts against growing by [about] instruction, and that of [prompt] against being replaced by it."""
     plain = Task.load(write(tmp_path, '[about]\ninstruction = "Judge it."\n' + GOOD))

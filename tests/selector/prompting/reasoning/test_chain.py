@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selector.errors import PromptTooLongError, TooFewExamplesError, UnknownNameError, UsageError
-from selector.prompting.reasoning.answers import NUMBER
+from selector.prompting.reasoning.answers import CHOICE, NUMBER
 from selector.prompting.reasoning.auto_cot import AutoCoTConfig, build_auto_cot, refusal
 from selector.prompting.reasoning.chain import ChainOfThought, ReasoningConfig, ZeroShotChainOfThought
 from selector.prompting.reasoning.named import METHODS, ReasoningPlan, answer_all, build_reasoner
@@ -18,6 +18,7 @@ from selector.prompting.reasoning.problems import Problem
 from selector.prompting.reasoning.self_consistency import SamplingConfig, SelfConsistency, majority_vote
 from selector.prompting.reasoning.shown import fixed_demonstrations
 from selector.prompting.reasoning.trace import summarise
+from selector.prompting.reasoning.wording import TRIGGERS
 from selector.testing import ScriptedLanguageModel, ToyEncoder, ToyLanguageModel
 
 THEREFORE = "Therefore, the answer (arabic numerals) is"
@@ -62,6 +63,25 @@ def test_zero_shot_reasoning_has_two_stages(scripted: Any, asked: Problem) -> No
     assert trace.stages[1].prompt == f"{trace.stages[0].prompt} Add 10 and 20.\n{THEREFORE}"
     empty = ZeroShotChainOfThought(scripted({"step by step.": "", THEREFORE: " 1"}), kind=NUMBER).answer(asked)
     assert (empty.answer, empty.right, empty.malformed) == ("1", False, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "wanted"),
+    [
+        (":\nA: 30.", NUMBER, "30"),
+        ("\n\n30", NUMBER, "30"),
+        (":\n\nA: (C) 30", CHOICE, "C"),
+        (":\nQ: 30", NUMBER, None),
+        (" 30\n31", NUMBER, "30"),
+    ],
+)
+def test_an_answer_on_the_next_line_is_read(
+    scripted: Any, asked: Problem, text: str, kind: str, wanted: str | None
+) -> None:
+    """Guards small models, which write a colon and the answer below it: they were counted as giving none."""
+    lm = scripted({"step by step.": " Add 10 and 20.", TRIGGERS[kind]: text})
+    trace = ZeroShotChainOfThought(lm, kind=kind).answer(replace(asked, answer=None))
+    assert (trace.answer, trace.malformed) == (wanted, wanted is None)
 
 
 def test_demonstrations_are_dropped_whole_where_the_window_is_short(problems: list[Problem], asked: Problem) -> None:

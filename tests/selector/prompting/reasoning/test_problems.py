@@ -24,6 +24,7 @@ from selector.prompting.reasoning.shown import (
     fixed_demonstrations,
     with_rationale,
 )
+from selector.prompting.reasoning.trace import make_trace
 from selector.prompting.reasoning.wording import last_question
 from selector.prompting.reasoning.worked import WORKED, worked_demonstrations
 from selector.testing import ToyEncoder
@@ -159,3 +160,23 @@ def test_worked_demonstrations_serve_where_none_are_given(kind: str, problems: l
 def test_what_a_problem_asks_in_the_end(question: str, last: str) -> None:
     """Guards the last step of Least-to-Most against asking a half sentence or one of the choices."""
     assert last_question(Problem("a", question)) == last
+
+
+@pytest.mark.parametrize(
+    ("answer", "rule", "right"),
+    [
+        ("the moon", "words", True),
+        ("Luna!", "words", True),
+        ("Luna", "text", True),
+        ("the moon", "text", False),
+        ("Mars", "words", False),
+        (None, "words", False),
+    ],
+)
+def test_an_answer_counts_as_the_task_says(answer: str | None, rule: str, right: bool) -> None:
+    """Guards aliases and the task's own comparison: `predict` counted answers right that `reason` did not."""
+    example = Example("q", {"question": "What goes around the earth?"}, "Moon", aliases=("Luna",))
+    (problem,) = problems_of([example], TEXT, answer_rule=rule)
+    assert make_trace(problem, "direct", [], answer, kind=TEXT).right is right
+    (number,) = problems_of([replace(example, label="3", aliases=("4",))], NUMBER, answer_rule="number")
+    assert make_trace(number, "direct", [], "4", kind=NUMBER).right is False
