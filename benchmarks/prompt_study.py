@@ -43,6 +43,7 @@ from selector.prompting.instructions import (
     with_template,
 )
 from selector.prompting.mutual_information import rank_templates
+from selector.prompting.reasoning.auto_cot import AutoCoT
 from selector.prompting.reasoning.chain import ReasoningConfig
 from selector.prompting.reasoning.named import METHODS, ReasoningPlan, answer_all, build_reasoner
 from selector.prompting.reasoning.problems import load_problems
@@ -70,6 +71,7 @@ CELLS: Final = tuple(
 )
 Cell = dict[str, Any]
 TRACES: Final = 3  # kept of each cell, for a reader to see what was written
+_COUNTED: Final = (("malformed", "refused"), ("generations", "written"))
 ROWS: Final = ("question", "prompt")  # of traces and stages: they hold rows of data sets, not ours to pass on
 
 
@@ -194,8 +196,7 @@ class PromptStudy:
         return {
             "right": {method: [int(trace.right is True) for trace in traces]},
             "answers": [[trace.answer, trace.gold] for trace in traces],
-            "detail": asdict(summarise(traces))
-            | ({"auto_cot": len(built.auto_cot.demonstrations)} if built.auto_cot else {}),
+            "detail": asdict(summarise(traces)) | (_made(built.auto_cot) if built.auto_cot else {}),
             "usage": asdict(lm.usage - before),
             "traces": [_without_rows(trace.as_json()) for trace in traces[:TRACES]],
         }
@@ -278,6 +279,12 @@ class PromptStudy:
         part.replace(path)
 
 
+def _made(auto_cot: AutoCoT) -> dict[str, int]:
+    """How many demonstrations were made, and of how many rationales that were written for them."""
+    counts = {"written_first": auto_cot.written, "refused_first": auto_cot.refused}
+    return {"auto_cot": len(auto_cot.demonstrations), **counts}
+
+
 def _without_rows(trace: Mapping[str, Any]) -> dict[str, Any]:
     """A trace with what was written and how it was read, without what the language model was given."""
     own = {name: value for name, value in trace.items() if name not in ROWS}
@@ -344,8 +351,9 @@ def _absence(cell: Cell, cells: Sequence[Cell]) -> tuple[Sequence[float] | None,
 
 def _malformed(cell: Mapping[str, Any]) -> str:
     detail = cell["detail"]
-    if "malformed" in detail:
-        return f"{detail['malformed']} of {detail['generations']}"
+    if "malformed" in detail:  # with the rationales that Auto-CoT writes first, and refuses
+        bad, of = (detail[name] + detail.get(f"{own}_first", 0) for name, own in _COUNTED)
+        return f"{bad} of {of}"
     if "written" in detail:
         return f"{sum(detail['refused'].values())} of {detail['written']}"
     return f"{detail['refused']} of {detail['proposals']}" if "proposals" in detail else ""

@@ -112,7 +112,8 @@ def reason(
     if not quiet:
         print_usage(lm.usage)
     if as_json:
-        made = {"auto_cot": asdict(built.auto_cot)} if built.auto_cot else {}
+        own = built.auto_cot
+        made = {"auto_cot": asdict(own) | {"written": own.written, "refused": own.refused}} if own else {}
         print_json({"summary": asdict(summarise(traces)), **made, "traces": [one.as_json() for one in traces]})
         return
     _show(traces, built.auto_cot, whole=trace)
@@ -162,6 +163,9 @@ def _show(traces: list[Trace], made: AutoCoT | None, *, whole: bool) -> None:
         shown = [trace.question, trace.answer or "-", trace.gold or "-", str(trace.malformed), trace.remark]
         table.add_row(*map(escape, shown))
     Console().print(table)
+    if made:
+        gave = f"{len(made.demonstrations)} of {len(made.clusters)} clusters gave a demonstration"
+        typer.echo(f"auto-cot: {gave}, {made.refused} of {made.written} rationales refused")
     total = summarise(traces)
     judged = sum(trace.right is not None for trace in traces)
     right = f"{total.right} of {judged} right, " if judged else ""

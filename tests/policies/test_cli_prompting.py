@@ -94,6 +94,7 @@ def test_every_method_answers_and_shows_its_way(method: str, sums: Path, questio
     assert shown.exit_code == 0, shown.output
     assert "1 of 1 right, 0 of 1 unanswered" in shown.stdout
     assert "=== query-0 by " + method in shown.stdout
+    assert ("clusters gave a demonstration, " in shown.stdout) == (method == "auto-cot")
     assert "language model: " in shown.stderr
 
 

@@ -87,6 +87,16 @@ class AutoCoT:
     demonstrations: tuple[Problem, ...]
     clusters: tuple[Cluster, ...]
 
+    @property
+    def written(self) -> int:
+        """How many rationales were written for demonstrations."""
+        return sum(attempt.trace is not None for cluster in self.clusters for attempt in cluster.attempts)
+
+    @property
+    def refused(self) -> int:
+        """How many of those did not become one."""
+        return self.written - len(self.demonstrations)
+
 
 def refusal(rationale: str, answer: str | None, *, kind: str, config: AutoCoTConfig) -> str:
     """Judges a rationale by the published filters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -168,7 +169,9 @@ def _auto_cot(
         lm, demonstrations, encoder(), kind=plan.kind, config=config, writing=plan.writing, progress=progress
     )
     if not made.demonstrations:
-        raise TooFewExamplesError(available=0, wanted=1, what="rationales that pass Auto-CoT's filters")
+        why = Counter(attempt.refused for cluster in made.clusters for attempt in cluster.attempts)
+        reasons = "; ".join(f"{count} times {reason}" for reason, count in why.most_common())
+        raise TooFewExamplesError(available=0, wanted=1, what=f"rationales that pass Auto-CoT's filters ({reasons})")
     shown = fixed_demonstrations(made.demonstrations)
     chain = ChainOfThought(lm, shown, kind=plan.kind, opening=STEP_BY_STEP, config=plan.writing, name=plan.method)
     return Built(chain, made)

@@ -201,6 +201,7 @@ def test_auto_cot_takes_the_nearest_question_that_passes(problems: list[Problem]
     assert len(failed.attempts) == 3
     assert all("full stop" in attempt.refused for attempt in failed.attempts)
     assert kept.attempts[-1].refused == ""
+    assert (made.written, made.refused) == (len(failed.attempts) + len(kept.attempts), made.written - 1)
     assert made == build_auto_cot(lm, [*problems, *figs], ToyEncoder(), kind=NUMBER, config=config)
     with pytest.raises(TooFewExamplesError, match="distinct questions"):
         build_auto_cot(lm, problems[:1], ToyEncoder(), kind=NUMBER, config=config)
@@ -213,6 +214,7 @@ def test_long_questions_are_passed_over_without_a_generation(problems: list[Prob
         lm, problems, ToyEncoder(), kind=NUMBER, config=AutoCoTConfig(demonstrations=1, question_words=5)
     )
     assert (made.demonstrations, lm.prompts, len(made.clusters[0].attempts)) == ((), [], len(problems))
+    assert (made.written, made.refused) == (0, 0)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -249,5 +251,5 @@ def test_an_unknown_method_and_auto_cot_without_demonstrations_are_named(problem
     lm = ScriptedLanguageModel(lambda prompt, seed: " no end")
     with pytest.raises(UnknownNameError, match="tree-of-thought"):
         build_reasoner(ReasoningPlan("tree-of-thought", NUMBER), lm, problems, encoder=ToyEncoder)
-    with pytest.raises(TooFewExamplesError, match="filters"):
+    with pytest.raises(TooFewExamplesError, match=r"filters \(\d+ times no answer was read"):
         build_reasoner(ReasoningPlan("auto-cot", NUMBER, shots=2), lm, problems, encoder=ToyEncoder)
