@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -90,7 +91,7 @@ def read_documents(path: Path) -> list[str]:
         raise DataFileError(
             f"{path} cannot be read ({type(error).__name__})", expected="a text file in UTF-8", remedy="Check the path."
         ) from error
-    documents = [document.strip() for document in text.split("\n\n") if document.strip()]
+    documents = [document.strip() for document in re.split(r"\n\s*\n", text) if document.strip()]
     if not documents:
         raise DataFileError(f"{path} is empty", expected="documents parted by empty lines", remedy="Check the file.")
     return documents

@@ -77,6 +77,11 @@ def test_the_task_files_and_configurations_of_pages_are_understood(
     [configuration] = blocks("commands.md", "toml")
     (tmp_path / "shotsmith.toml").write_text(configuration, encoding="utf-8")
     assert read_configuration().settings("compare")["shots"] == "0,2,4"
+    [configuration] = blocks("prompting.md", "toml")
+    (tmp_path / "shotsmith.toml").write_text(configuration, encoding="utf-8")
+    read = {name: read_configuration().settings(name) for name in ("reason", "generate-demonstrations", "warm-up")}
+    assert (read["reason"]["samples"], read["generate-demonstrations"]["shots"]) == (10, 4)
+    assert read["warm-up"]["held-out"] == "sst2"
 
 
 def test_the_list_of_commands_is_whole() -> None:
