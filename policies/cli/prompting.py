@@ -30,6 +30,7 @@ from policies.cli.options import (
     progress_for,
     queries_from,
 )
+from policies.cli.settings import SettingsOption, settings_from
 from selector.data.loading import load_examples
 from selector.errors import DataFileError
 from selector.pipeline import Pipeline
@@ -59,6 +60,7 @@ def instruct(
     ),
     shots: ShotsOption = 0,
     method: Annotated[str, typer.Option("--method", help="Chooses the shots behind the instruction.")] = "random",
+    others: SettingsOption = None,
     limit: LimitOption = 50,
     seed: SeedOption = 0,
     no_cache: NoCacheOption = False,
@@ -66,8 +68,9 @@ def instruct(
     quiet: QuietOption = False,
 ) -> None:
     """Find an instruction on dev queries, or with --templates a template on unlabelled ones."""
-    progress = progress_for(quiet)
-    workspace = Workspace.open(task, use_store=not no_cache, progress=progress)
+    induced: dict[str, Any] = {"sets": sets, "per_set": per_set, "shots": examples, "seed": seed}
+    config = InductionConfig(**induced | settings_from(others, InductionConfig))
+    workspace = Workspace.open(task, use_store=not no_cache, progress=(progress := progress_for(quiet)))
     engine = workspace.engine
     if templates is not None:
         given = load_templates(templates, engine.template)
@@ -85,7 +88,6 @@ def instruct(
         candidates = dict.fromkeys(_lines(instructions), BY_HAND)
         for own in filter(None, (engine.template.instruction, workspace.task.instruction)):
             candidates.setdefault(own, BY_HAND)
-        config = InductionConfig(sets=sets, per_set=per_set, shots=examples, seed=seed)
         induction = induce_instructions(engine, config=config, progress=progress)
         for instruction in induction.instructions:
             candidates.setdefault(instruction, INDUCED)
@@ -116,6 +118,7 @@ def generate_demonstrations_command(
     ] = None,
     method: Annotated[str, typer.Option("--method", help="Retrieves the others; none adds none.")] = "nearest",
     out: Annotated[Path | None, typer.Option("--out", help="A JSONL file for what was written.")] = None,
+    others: SettingsOption = None,
     limit: LimitOption = None,
     seed: SeedOption = 0,
     no_cache: NoCacheOption = False,
@@ -125,6 +128,7 @@ def generate_demonstrations_command(
     """Let the language model write demonstrations for queries, mix them with retrieved ones, and answer."""
     from selector.strategies.named import build_selector
 
+    chosen = settings_from(others, GenerationConfig)
     check_writable(out)
     progress = progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, progress=progress)
@@ -134,7 +138,8 @@ def generate_demonstrations_command(
         retriever = build_selector(
             method, engine=workspace.engine, encoder=workspace.encoder, dev=workspace.task.dev, seed=seed
         )
-    config = GenerationConfig(per_label=per_label, tries=tries, temperature=temperature, seed=seed)
+    given = {"per_label": per_label, "tries": tries, "temperature": temperature, "seed": seed} | chosen
+    config = GenerationConfig(**given)
     generated = generate_demonstrations(workspace.engine, asked, config=config, progress=progress)
     mixed = GeneratedSelector(generated, retriever, share=share)
     predictions = Pipeline(mixed, generated.engine).predict(asked, shots)

@@ -26,6 +26,7 @@ from policies.cli.options import (
     progress_for,
     unless_typed,
 )
+from policies.cli.settings import SettingsOption, settings_of_each
 from selector.data.loading import load_examples, rows_of
 from selector.data.paths import score_store_path
 from selector.data.task import task_path
@@ -34,7 +35,7 @@ from selector.errors import UsageError
 from selector.lm.base import LanguageModel
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
-from selector.prompting.reasoning.auto_cot import AutoCoT
+from selector.prompting.reasoning.auto_cot import AutoCoT, AutoCoTConfig
 from selector.prompting.reasoning.chain import ReasoningConfig
 from selector.prompting.reasoning.named import METHODS, ReasoningPlan, answer_all, build_reasoner
 from selector.prompting.reasoning.problems import Problem, kind_of, load_problems, problems_of
@@ -88,6 +89,7 @@ def reason(
     out: Annotated[
         Path | None, typer.Option("--out", help="JSONL that takes every trace at once; a stopped run goes on from it.")
     ] = None,
+    others: SettingsOption = None,
     seed: SeedOption = 0,
     trace: Annotated[bool, typer.Option("--trace", help="Print every prompt and generation.")] = False,
     no_cache: NoCacheOption = False,
@@ -95,6 +97,7 @@ def reason(
     quiet: QuietOption = False,
 ) -> None:
     """Answer questions by reasoning in text, with the whole way to every answer."""
+    writing, sampling, auto_cot = settings_of_each(others, ReasoningConfig, SamplingConfig, AutoCoTConfig)
     lm, solved, asked, kind, encoder = _material(data, task, queries, kind=kind, model=model, use_store=not no_cache)
     plan = ReasoningPlan(
         method,
@@ -102,8 +105,9 @@ def reason(
         shots=shots,
         choose=choose,
         seed=seed,
-        writing=ReasoningConfig(rationale_tokens=tokens),
-        sampling=SamplingConfig(samples=samples, temperature=temperature, seed=seed),
+        writing=ReasoningConfig(**{"rationale_tokens": tokens} | writing),
+        sampling=SamplingConfig(**{"samples": samples, "temperature": temperature, "seed": seed} | sampling),
+        auto_cot=AutoCoTConfig(**auto_cot),
     )
     progress, run = progress_for(quiet), {"plan": asdict(plan), "lm": lm.fingerprint}
     kept = TraceFile(out, run | {"demonstrations": problems_fingerprint(solved)}) if out else None

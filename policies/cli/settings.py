@@ -23,6 +23,35 @@ _READERS: Final[dict[str, tuple[Callable[[str], Any], str]]] = {
 }
 
 
+def settings_of_each(pairs: Sequence[str] | None, *configurations: type[Any]) -> list[dict[str, Any]]:
+    """Reads settings of several configurations; each goes to the first that has a field of its name.
+
+    Args:
+        pairs: Of the form NAME=VALUE.
+        configurations: Dataclasses; see `settings_from`.
+
+    Returns:
+        The settings of each.
+
+    Raises:
+        UsageError: When a pair has another form, comes twice, or its value is of another type.
+        UnknownNameError: When no configuration has such a field.
+    """
+    parted: list[list[str]] = [[] for _ in configurations]
+    names = [{field.name for field in fields(one)} for one in configurations]
+    for pair in pairs or ():
+        name = _name(pair)
+        places = [place for place, own in enumerate(names) if name in own]
+        if not places:
+            raise UnknownNameError("setting", name, known=tuple(sorted(set().union(*names))))
+        parted[places[0]].append(pair)
+    return [settings_from(own, one) for own, one in zip(parted, configurations, strict=True)]
+
+
+def _name(pair: str) -> str:
+    return pair.partition("=")[0].strip().replace("-", "_")
+
+
 def settings_from(pairs: Sequence[str] | None, configuration: type[Any]) -> dict[str, Any]:
     """Reads settings of a configuration.
 
@@ -40,8 +69,7 @@ def settings_from(pairs: Sequence[str] | None, configuration: type[Any]) -> dict
     known = {field.name: field for field in fields(configuration)}
     found: dict[str, Any] = {}
     for pair in pairs or ():
-        name, equals, text = pair.partition("=")
-        name = name.strip().replace("-", "_")
+        name, (_, equals, text) = _name(pair), pair.partition("=")
         if not equals or name in found:
             raise UsageError(f"--set {pair!r}", expected="NAME=VALUE, each name once", remedy="Correct it.")
         if name not in known:

@@ -20,6 +20,7 @@ from policies.cli.options import (
     print_json,
     progress_for,
 )
+from policies.cli.settings import SettingsOption, settings_from
 from policies.warmup_config import WarmUpConfig
 from policies.warmup_evaluation import HeldOutPlan, gain_lines, gains_as_json
 from selector.lm.config import LanguageModelConfig
@@ -64,6 +65,7 @@ def warm_up_command(
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = DEFAULT.precision,
     limit: Annotated[int, _count("Test queries of a held-out task, at most.")] = PLAN.queries,
     seeds: Annotated[int, _count("Draws of demonstrations for each of them.")] = PLAN.seeds,
+    others: SettingsOption = None,
     seed: SeedOption = 0,
     resume: ResumeOption = True,
     as_json: JsonOption = False,
@@ -77,19 +79,15 @@ def warm_up_command(
     material = WarmUpMaterial(loaded, read_documents(corpus) if corpus else (), exam)
     first = loaded[0].lm if loaded else LanguageModelConfig()
     start = replace(first, model=base, server="", engine="local", revision=None) if base else first
-    config = WarmUpConfig(
-        form=form,
-        instructions=instructions,
-        shots=shots,
-        steps=steps,
-        batch_size=batch_size,
-        adapter=adapter,
-        rank=rank,
-        learning_rate=learning_rate,
-        longest=longest,
-        precision=precision,
-        seed=seed,
-    )
+    given: dict[str, Any] = {
+        "form": form,
+        "instructions": instructions,
+        "shots": shots,
+        "steps": steps,
+        "batch_size": batch_size,
+    }
+    given |= {"adapter": adapter, "rank": rank, "learning_rate": learning_rate, "longest": longest}
+    config = WarmUpConfig(**given | {"precision": precision, "seed": seed} | settings_from(others, WarmUpConfig))
     plan = HeldOutPlan(shots=shots, queries=limit, seeds=seeds)
     work: dict[str, Any] = {"resume": resume, "progress": progress_for(quiet)}
     _print(warm_up(material, start, out=out, config=config, plan=plan, **work), as_json=as_json)

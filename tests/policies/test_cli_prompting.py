@@ -90,7 +90,7 @@ def test_every_method_answers_and_shows_its_way(method: str, sums: Path, questio
     assert [one["right"] for one in found["traces"]] == [True, None]
     assert found["summary"]["problems"] == 2
     assert ("auto_cot" in found) == (method == "auto-cot")
-    shown = run(*common, "--trace", "--limit", 1)
+    shown = run(*common, "--trace", "--limit", 1, "--set", "answer_tokens=12", "--set", "tries=4")
     assert shown.exit_code == 0, shown.output
     assert "1 of 1 right, 0 of 1 unanswered" in shown.stdout
     assert "=== query-0 by " + method in shown.stdout

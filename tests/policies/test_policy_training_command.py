@@ -11,9 +11,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from policies.cli import app, policy_training
-from policies.cli.settings import settings_from
+from policies.cli.settings import settings_from, settings_of_each
 from policies.corpus_config import CorpusTrainingConfig
 from policies.policy_config import PolicyTrainingConfig
+from policies.warmup_config import WarmUpConfig
+from selector.errors import UnknownNameError
+from selector.prompting.generation import GenerationConfig
+from selector.prompting.instructions import InductionConfig
+from selector.prompting.reasoning.auto_cot import AutoCoTConfig
+from selector.prompting.reasoning.chain import ReasoningConfig
+from selector.prompting.reasoning.self_consistency import SamplingConfig
 from selector.testing import ToyEncoder, ToyLanguageModel
 from selector.workspace import Workspace
 
@@ -110,9 +117,24 @@ def test_other_tasks_are_trained_on_with_the_same_models(tmp_path: Path, monkeyp
     assert second.engine.pool is second.task.pool
 
 
-@pytest.mark.parametrize("configuration", [PolicyTrainingConfig, CorpusTrainingConfig])
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        *(PolicyTrainingConfig, CorpusTrainingConfig, WarmUpConfig, InductionConfig, GenerationConfig),
+        *(ReasoningConfig, SamplingConfig, AutoCoTConfig),
+    ],
+)
 def test_every_default_can_be_said(configuration: type[Any]) -> None:
     """Guards a setting of a type that the command line cannot read."""
     default = configuration()
     pairs = [f"{field.name}={getattr(default, field.name)}" for field in fields(default)]
     assert configuration(**settings_from(pairs, configuration)) == default
+
+
+def test_settings_find_the_configuration_that_has_them() -> None:
+    """Guards commands that several configurations serve: a setting must reach its own, and a wrong name be told."""
+    pairs = ["part-tokens=9", "top_k=3", "steps=2", "seed=4"]
+    found = settings_of_each(pairs, ReasoningConfig, SamplingConfig, AutoCoTConfig)
+    assert found == [{"part_tokens": 9}, {"top_k": 3, "seed": 4}, {"steps": 2}]
+    with pytest.raises(UnknownNameError, match="temprature"):
+        settings_of_each(["temprature=1"], ReasoningConfig, SamplingConfig)
