@@ -28,7 +28,7 @@ from policies.cli.options import (
     progress_for,
     queries_from,
 )
-from selector.data.loading import load_examples
+from selector.data.loading import load_examples, rows_of
 from selector.errors import InvalidExampleError
 from selector.inspection.effects import Explanation, explain
 from selector.prompting.embedding_text import input_text
@@ -104,7 +104,9 @@ def _labelled(workspace: Workspace, asked: list[Example], file: Path | None, gol
                 choices=task.choice_columns,
             )
         except InvalidExampleError:
-            return asked  # a file without labels: predictions are explained
+            if known := sum(row.get(task.label_column) is not None for _, row in rows_of(file)):
+                typer.echo(f"{file}: {known} rows have a label and others none, so all are shown without", err=True)
+            return asked  # predictions are explained
     for query in asked:
         workspace.task.template.check(query)
     return asked

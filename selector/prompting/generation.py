@@ -1,13 +1,15 @@
 """Demonstrations that the language model writes itself, for each query and each label (Kim et al., 2022, SG-ICL).
 
-What is written ends at a quotation mark or its line's end, and is refused where it is empty or repeats the query, a
-member of the pool, or what was written for the query before. What is kept stands behind the pool's own members in a
-longer pool, so that indices of the pool go on to mean the same and any selector may add retrieved demonstrations.
+What is written ends at a quotation mark or its line's end, or, where it grows too long, with its last whole sentence.
+It is refused where it is empty or repeats the query, a member of the pool, or what was written before. What is kept
+stands behind the pool's own members in a longer pool, so that indices of the pool go on to mean the same and any
+selector may add retrieved demonstrations.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +25,7 @@ from selector.strategies.base import Selector
 from selector.types import Example, Query, Selection
 
 PREFIX = "generated"  # begins the uid of every generated example
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class GenerationConfig:
         tries: How often it is tried; every try has another seed.
         temperature: Of the sampling.
         top_k: Sample among the k most probable tokens; 0 is all.
-        max_new_tokens: The longest input, tokens.
+        max_new_tokens: The longest input, tokens; a longer one is cut behind its last whole sentence.
         fewest_words: The shortest input, words.
         seed: Of the first try; the same for every query, so that a query's demonstrations do not depend on the others.
     """
@@ -236,14 +239,25 @@ def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig
             )
             for text in texts:
                 uid = f"{PREFIX}-{query.uid}-{sum(one.example is not None for one in made)}"
-                fields = {**_shown_fields(template, query), template.input_fields[-1]: _line(text)}
+                written = _whole(text, lm.count_tokens([text])[0], config.max_new_tokens)
+                fields = {**_shown_fields(template, query), template.input_fields[-1]: _line(written)}
                 refused = _refusal(shown, Example(uid, fields), known, words=config.fewest_words)
+                if text and not written:
+                    refused = f"cut off behind {config.max_new_tokens} tokens, before a sentence ends"
                 example = None if refused else Example(uid, fields, label)
                 if example is not None:
                     known.add(normalised_text(fields))
                     kept += 1
                 made.append(Generation(query.uid, label, prompt, text, example, refused))
     return made
+
+
+def _whole(text: str, tokens: int, most: int) -> str:
+    """A text up to its last sentence that ends, where it was cut off; empty where none does."""
+    if tokens < most:
+        return text
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""
 
 
 def _refusal(pool: Pool, example: Example, known: set[str], *, words: int) -> str:

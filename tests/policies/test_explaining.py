@@ -69,6 +69,10 @@ def test_labels_of_a_file_are_explained(task: Path, tmp_path: Path) -> None:
         found = json.loads(run(*command, "--queries", file).stdout)
         assert [own["gold"] for own in found["explanations"]] == [labelled] * 2
         assert found["induction"] is None
+    file.write_text("\n".join(json.dumps(row) for row in (rows[0], {"text": "a warm plot"})))
+    mixed = run(*command, "--queries", file)
+    assert [own["gold"] for own in json.loads(mixed.stdout)["explanations"]] == [False] * 2
+    assert "1 rows have a label and others none" in mixed.stderr
     task.write_text(task.read_text().replace('label = "label"', 'label = "verdict"'))
     rows_file = task.parent / "train.jsonl"
     rows_file.write_text(rows_file.read_text().replace('"label"', '"verdict"'))

@@ -122,6 +122,20 @@ def test_duplicates_and_scraps_are_refused_and_counted(
     assert len({one.prompt for one in generated.generations}) == 2
 
 
+def test_a_text_that_is_cut_off_ends_with_its_last_sentence(pool: Pool, queries: list[Query]) -> None:
+    """Guards demonstrations that break off in the middle: they were kept as they were, and not counted."""
+
+    def reply(prompt: str, seed: int) -> str:
+        whole = f"Film number {seed} is short. " if '"fresh"' in prompt else ""
+        return whole + "It goes on " * 40
+
+    config = GenerationConfig(max_new_tokens=20, tries=2)
+    generated = generate_demonstrations(engine_of(pool, reply), queries[:1], config=config)
+    kept = [one.example for one in generated.generations if one.example is not None]
+    assert [(one.label, one.fields["text"]) for one in kept] == [("fresh", "Film number 0 is short.")]
+    assert generated.refused == {"cut off behind 20 tokens, before a sentence ends": 2}
+
+
 @pytest.mark.parametrize(("share", "expected"), [(None, 2), (0, 0), (1, 1), (9, 2)])
 def test_generated_and_retrieved_ones_are_mixed(
     pool: Pool, queries: list[Query], share: int | None, expected: int
