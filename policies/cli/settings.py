@@ -28,7 +28,7 @@ def settings_of_each(pairs: Sequence[str] | None, *configurations: type[Any]) ->
 
     Args:
         pairs: Of the form NAME=VALUE.
-        configurations: Dataclasses; see `settings_from`.
+        *configurations: Dataclasses; see `settings_from`.
 
     Returns:
         The settings of each.
