@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,9 +68,9 @@ def instruct(
     quiet: QuietOption = False,
 ) -> None:
     """Find an instruction on dev queries, or with --templates a template on unlabelled ones."""
-    induced: dict[str, Any] = {"sets": sets, "per_set": per_set, "shots": examples, "seed": seed}
-    config = InductionConfig(**induced | settings_from(others, InductionConfig))
-    workspace = Workspace.open(task, use_store=not no_cache, progress=(progress := progress_for(quiet)))
+    typed = InductionConfig(sets=sets, per_set=per_set, shots=examples, seed=seed)
+    config, progress = replace(typed, **settings_from(others, InductionConfig)), progress_for(quiet)
+    workspace = Workspace.open(task, use_store=not no_cache, progress=progress)
     engine = workspace.engine
     if templates is not None:
         given = load_templates(templates, engine.template)
@@ -128,7 +128,8 @@ def generate_demonstrations_command(
     """Let the language model write demonstrations for queries, mix them with retrieved ones, and answer."""
     from selector.strategies.named import build_selector
 
-    chosen = settings_from(others, GenerationConfig)
+    config = GenerationConfig(per_label=per_label, tries=tries, temperature=temperature, seed=seed)
+    config = replace(config, **settings_from(others, GenerationConfig))
     check_writable(out)
     progress = progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, progress=progress)
@@ -138,8 +139,6 @@ def generate_demonstrations_command(
         retriever = build_selector(
             method, engine=workspace.engine, encoder=workspace.encoder, dev=workspace.task.dev, seed=seed
         )
-    given = {"per_label": per_label, "tries": tries, "temperature": temperature, "seed": seed} | chosen
-    config = GenerationConfig(**given)
     generated = generate_demonstrations(workspace.engine, asked, config=config, progress=progress)
     mixed = GeneratedSelector(generated, retriever, share=share)
     predictions = Pipeline(mixed, generated.engine).predict(asked, shots)

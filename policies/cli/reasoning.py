@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -105,8 +105,8 @@ def reason(
         shots=shots,
         choose=choose,
         seed=seed,
-        writing=ReasoningConfig(**{"rationale_tokens": tokens} | writing),
-        sampling=SamplingConfig(**{"samples": samples, "temperature": temperature, "seed": seed} | sampling),
+        writing=replace(ReasoningConfig(rationale_tokens=tokens), **writing),
+        sampling=replace(SamplingConfig(samples=samples, temperature=temperature, seed=seed), **sampling),
         auto_cot=AutoCoTConfig(**auto_cot),
     )
     progress, run = progress_for(quiet), {"plan": asdict(plan), "lm": lm.fingerprint}

@@ -79,15 +79,20 @@ def warm_up_command(
     material = WarmUpMaterial(loaded, read_documents(corpus) if corpus else (), exam)
     first = loaded[0].lm if loaded else LanguageModelConfig()
     start = replace(first, model=base, server="", engine="local", revision=None) if base else first
-    given: dict[str, Any] = {
-        "form": form,
-        "instructions": instructions,
-        "shots": shots,
-        "steps": steps,
-        "batch_size": batch_size,
-    }
-    given |= {"adapter": adapter, "rank": rank, "learning_rate": learning_rate, "longest": longest}
-    config = WarmUpConfig(**given | {"precision": precision, "seed": seed} | settings_from(others, WarmUpConfig))
+    config = WarmUpConfig(
+        form=form,
+        instructions=instructions,
+        shots=shots,
+        steps=steps,
+        batch_size=batch_size,
+        adapter=adapter,
+        rank=rank,
+        learning_rate=learning_rate,
+        longest=longest,
+        precision=precision,
+        seed=seed,
+    )
+    config = replace(config, **settings_from(others, WarmUpConfig))
     plan = HeldOutPlan(shots=shots, queries=limit, seeds=seeds)
     work: dict[str, Any] = {"resume": resume, "progress": progress_for(quiet)}
     _print(warm_up(material, start, out=out, config=config, plan=plan, **work), as_json=as_json)
