@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -43,6 +43,27 @@ def unless_typed(other: str) -> Callable[[typer.Context, typer.CallbackParam, An
         return param.default if typed and own is not None and own.name == "DEFAULT_MAP" else value
 
     return kept
+
+
+def refuse_typed(context: typer.Context, names: Sequence[str], *, beside: str, belongs: str) -> None:
+    """Refuses what was typed and would do nothing; what a configuration file says may be meant for other runs.
+
+    Args:
+        context: That of the command.
+        names: Parameters that do nothing here.
+        beside: What was given that makes it so.
+        belongs: With what they do something.
+
+    Raises:
+        UsageError: When one was typed.
+    """
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = next(one.opts[0] for one in context.command.params if one.name == name)
+            raise UsageError(
+                f"{option} was given with {beside}", expected=f"it {belongs} alone", remedy="Leave one of them out."
+            )
 
 
 TaskOption = Annotated[

@@ -24,10 +24,11 @@ from policies.cli.options import (
     print_folder,
     print_usage,
     progress_for,
+    refuse_typed,
 )
 from policies.cli.settings import SettingsOption, settings_from
 from selector.data.task import Task
-from selector.errors import UnknownNameError, UsageError
+from selector.errors import UnknownNameError
 from selector.workspace import Workspace
 
 LEARNERS = {"per-query": "ppo", "corpus": "dqn"}
@@ -150,16 +151,9 @@ def _configuration(env: str) -> type[Any]:
 
 
 def _refuse_options_of_others(context: typer.Context, env: str) -> None:
-    """Refuses what was typed and would do nothing; defaults of a configuration file may be meant for other runs."""
-    others = [(other, name) for other, names in OWN_OPTIONS.items() if other != env for name in names]
-    for other, name in others:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            raise UsageError(
-                f"--{name.replace('_', '-')} was given with --env {env}",
-                expected=f"it with --env {other} alone",
-                remedy="Leave it out, or choose the other environment.",
-            )
+    for other, names in OWN_OPTIONS.items():
+        if other != env:
+            refuse_typed(context, names, beside=f"--env {env}", belongs=f"with --env {other}")
 
 
 def _trained(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -29,20 +28,25 @@ from policies.cli.options import (
     print_usage,
     progress_for,
     queries_from,
+    refuse_typed,
 )
 from policies.cli.settings import SettingsOption, settings_from
 from selector.data.loading import load_examples
 from selector.errors import DataFileError
 from selector.pipeline import Pipeline
 from selector.prompting.generation import GeneratedSelector, GenerationConfig, generate_demonstrations
+from selector.prompting.generation_file import GenerationFile
 from selector.prompting.instructions import BY_HAND, INDUCED, InductionConfig, induce_instructions, rank_instructions
-from selector.prompting.mutual_information import load_templates, rank_templates
+from selector.prompting.mutual_information import TemplateScore, load_templates, rank_templates
 from selector.types import Example, Selection
 from selector.workspace import Workspace
+
+OF_INSTRUCTIONS: Final = ("instructions", "sets", "per_set", "examples", "by", "others")
 
 
 @app.command()
 def instruct(
+    context: typer.Context,
     task: TaskOption,
     instructions: Annotated[
         Path | None, typer.Option("--instructions", help="A text file of instructions, one a line, ranked too.")
@@ -68,6 +72,10 @@ def instruct(
     quiet: QuietOption = False,
 ) -> None:
     """Find an instruction on dev queries, or with --templates a template on unlabelled ones."""
+    if templates is None:
+        refuse_typed(context, ["queries"], beside="no --templates", belongs="with --templates")
+    else:
+        refuse_typed(context, OF_INSTRUCTIONS, beside="--templates", belongs="without --templates")
     typed = InductionConfig(sets=sets, per_set=per_set, shots=examples, seed=seed)
     config, progress = replace(typed, **settings_from(others, InductionConfig)), progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, progress=progress)
@@ -77,12 +85,7 @@ def instruct(
         asked = _unlabelled(workspace, queries)[:limit]
         shown = _shown(workspace, asked, shots, method=method, seed=seed)
         ranked = rank_templates(engine, [engine.template, *given], asked, selections=shown, progress=progress)
-        rows = [
-            {"place": one.place, "template": one.template.template, "instruction": one.template.instruction}
-            | {"mutual_information": one.mutual_information, "answer_entropy": one.answer_entropy}
-            | {"conditional_entropy": one.conditional_entropy, "usage": asdict(one.usage)}
-            for one in ranked
-        ]
+        rows = [_template_row(one) for one in ranked]
         _print(rows, {"templates": rows}, as_json=as_json)
     else:
         candidates = dict.fromkeys(_lines(instructions), BY_HAND)
@@ -117,7 +120,10 @@ def generate_demonstrations_command(
         int | None, typer.Option("--share", min=0, help="How many of them are generated; else half.")
     ] = None,
     method: Annotated[str, typer.Option("--method", help="Retrieves the others; none adds none.")] = "nearest",
-    out: Annotated[Path | None, typer.Option("--out", help="A JSONL file for what was written.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="JSONL that takes what is written at once; a stopped run goes on from it."),
+    ] = None,
     others: SettingsOption = None,
     limit: LimitOption = None,
     seed: SeedOption = 0,
@@ -139,7 +145,8 @@ def generate_demonstrations_command(
         retriever = build_selector(
             method, engine=workspace.engine, encoder=workspace.encoder, dev=workspace.task.dev, seed=seed
         )
-    generated = generate_demonstrations(workspace.engine, asked, config=config, progress=progress)
+    kept = GenerationFile(out, _generation_run(workspace, config)) if out else None
+    generated = generate_demonstrations(workspace.engine, asked, config=config, kept=kept, progress=progress)
     mixed = GeneratedSelector(generated, retriever, share=share)
     predictions = Pipeline(mixed, generated.engine).predict(asked, shots)
     pool = generated.engine.pool
@@ -153,17 +160,31 @@ def generate_demonstrations_command(
         }
         for query, prediction in zip(asked, predictions, strict=True)
     ]
-    if out is not None:
-        written = [
-            asdict(one) | {"example": _row(one.example) if one.example else None} for one in generated.generations
-        ]
-        out.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in written), encoding="utf-8")
     if as_json:
         print_json({"queries": shown, "refused": generated.refused, "usage": asdict(generated.usage)})
     else:
         _show_generated(shown, generated.refused)
     if not quiet:
         print_usage(workspace.usage)
+
+
+def _template_row(one: TemplateScore) -> dict[str, Any]:
+    return {
+        "place": one.place,
+        "template": one.template.template,
+        "instruction": one.template.instruction,
+        "mutual_information": one.mutual_information,
+        "answer_entropy": one.answer_entropy,
+        "conditional_entropy": one.conditional_entropy,
+        "usage": asdict(one.usage),
+    }
+
+
+def _generation_run(workspace: Workspace, config: GenerationConfig) -> dict[str, Any]:
+    """What demonstrations depend on beside their query."""
+    task = workspace.task
+    made_of = {"pool": task.pool.fingerprint, "template": task.template.fingerprint}
+    return {"config": asdict(config), **made_of, "lm": workspace.engine.lm.fingerprint}
 
 
 def _show_generated(rows: Sequence[dict[str, Any]], refused: dict[str, int]) -> None:

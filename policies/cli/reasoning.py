@@ -110,8 +110,10 @@ def reason(
         auto_cot=AutoCoTConfig(**auto_cot),
     )
     progress, run = progress_for(quiet), {"plan": asdict(plan), "lm": lm.fingerprint}
-    kept = TraceFile(out, run | {"demonstrations": problems_fingerprint(solved)}) if out else None
-    built = build_reasoner(plan, lm, solved, encoder=encoder, progress=progress)
+    run |= {"demonstrations": problems_fingerprint(solved)}
+    kept = TraceFile(out, run) if out else None
+    written = TraceFile(_beside(out), run) if out and method == "auto-cot" else None
+    built = build_reasoner(plan, lm, solved, encoder=encoder, rationales=written, progress=progress)
     traces = answer_all(built.reasoner, asked[:limit], kept=kept, progress=progress)
     if not quiet:
         print_usage(lm.usage)
@@ -121,6 +123,11 @@ def reason(
         print_json({"summary": asdict(summarise(traces)), **made, "traces": [one.as_json() for one in traces]})
         return
     _show(traces, built.auto_cot, whole=trace)
+
+
+def _beside(out: Path) -> Path:
+    """Where the rationales of Auto-CoT's demonstrations go."""
+    return out.with_name(f"{out.stem}.rationales{out.suffix}")
 
 
 def _material(data: Path | None, task: str, queries: Path, *, kind: str, model: str, use_store: bool) -> Material:

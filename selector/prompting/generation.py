@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from selector.data.pool import Pool, normalised_text
-from selector.errors import UsageError
+from selector.errors import PromptTooLongError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
 from selector.progress import SILENT, Progress
+from selector.prompting.generation_file import Generation, GenerationFile
 from selector.prompting.template import PromptTemplate
 from selector.prompting.window import fitted_prompt
 from selector.strategies.base import Selector
@@ -49,27 +50,6 @@ class GenerationConfig:
     max_new_tokens: int = 48
     fewest_words: int = 2
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One text that was written.
-
-    Attributes:
-        query: The uid of the query.
-        label: The label that was asked for.
-        prompt: What the language model was given.
-        generation: What it wrote.
-        example: The demonstration; None where it was refused.
-        refused: Why; empty where it was kept.
-    """
-
-    query: str
-    label: str
-    prompt: str
-    generation: str
-    example: Example | None
-    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,6 +153,7 @@ def generate_demonstrations(
     queries: Sequence[Query],
     *,
     config: GenerationConfig = GenerationConfig(),
+    kept: GenerationFile | None = None,
     progress: Progress = SILENT,
 ) -> GeneratedDemonstrations:
     """Writes demonstrations for queries.
@@ -181,12 +162,14 @@ def generate_demonstrations(
         engine: Its language model writes; its pool is what the demonstrations are added to.
         queries: N queries; their labels are not looked at.
         config: How they are written.
+        kept: Takes what is written for a query at once; what it holds is not written again.
         progress: Shows queries.
 
     Returns:
-        What was written, with an engine over the longer pool.
+        What was written, with an engine over the longer pool; nothing for a query that leaves no room for a text.
 
     Raises:
+        PromptTooLongError: When a query does not fit even without demonstrations; nothing has been written by then.
         UsageError: When targets are free text: there are no labels to write for.
         OwnChoicesError: When queries have choices of their own.
     """
@@ -197,6 +180,7 @@ def generate_demonstrations(
             remedy="Choose another task.",
         )
     engine.require_shared_labels("writing demonstrations for each label")
+    engine.fit(queries, [Selection.of()] * len(queries))
     before = engine.lm.usage
     generations: list[Generation] = []
     added: list[Example] = []
@@ -206,12 +190,16 @@ def generate_demonstrations(
     with progress.track("writing demonstrations", len(queries)) as advance:
         for query in queries:
             if query.uid not in positions:
-                own = _generations(engine, query, config, shown)
-                kept = _in_turn([one.example for one in own if one.example is not None])
+                own = kept.find(query) if kept else None
+                if own is None:
+                    own = _generations(engine, query, config, shown)
+                    if kept:
+                        kept.append(query, own)
+                examples = _in_turn([one.example for one in own if one.example is not None])
                 start = len(engine.pool) + len(added)
-                positions[query.uid] = tuple(range(start, start + len(kept)))
+                positions[query.uid] = tuple(range(start, start + len(examples)))
                 generations += own
-                added += kept
+                added += examples
             advance(1)
     pool = Pool([*engine.pool, *added], near_duplicates=engine.pool.near_duplicates)
     longer = InferenceEngine(engine.lm, engine.template, pool, scoring=engine.scoring, calibration=engine.calibration)
@@ -224,7 +212,11 @@ def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig
     made: list[Generation] = []
     for label in _turned(template.labels, query.uid):
         asked = generation_prompt(template, query, label)
-        prompt = fitted_prompt(lm, (), asked, reserve=config.max_new_tokens, uid=query.uid)
+        try:
+            prompt = fitted_prompt(lm, (), asked, reserve=config.max_new_tokens, uid=query.uid)
+        except PromptTooLongError:
+            made.append(Generation(query.uid, label, asked, "", None, "no room for a text beside the query"))
+            continue
         kept = 0
         for attempt in range(config.tries):
             if kept == config.per_label:

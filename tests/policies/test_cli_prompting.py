@@ -117,6 +117,22 @@ def test_a_killed_run_keeps_its_traces(
     one_line(run(*command[:-4], "--out", sums, "--json"), 2, "no file of traces")
 
 
+def test_the_rationales_of_auto_cot_are_written_once(
+    sums: Path, questions: Path, tmp_path: Path, scripted: ScriptedLanguageModel
+) -> None:
+    """Guards the dearest part of Auto-CoT, which a repeated run wrote anew."""
+    out = tmp_path / "traces.jsonl"
+    lax = ("--set", "steps=50", "--shots", 2)
+    command = ("reason", "--method", "auto-cot", *lax, "--data", sums, "--queries", questions, "--out", out, "--json")
+    first = run(*command, "--quiet")
+    assert first.exit_code == 0, first.output
+    asked = len(scripted.prompts)
+    assert run(*command, "--quiet").stdout == first.stdout
+    assert len(scripted.prompts) == asked
+    kept = [json.loads(line) for line in (tmp_path / "traces.rationales.jsonl").read_text().splitlines()]
+    assert len(kept) == 1 + json.loads(first.stdout)["auto_cot"]["written"]
+
+
 def test_a_tasks_pool_may_be_reasoned_over(tmp_path: Path, questions: Path) -> None:
     """Guards --task: the pool gives demonstrations, its labels are the answers."""
     task = write_task(tmp_path)
@@ -242,12 +258,43 @@ def test_demonstrations_are_generated_mixed_and_written(tmp_path: Path) -> None:
     (row,) = json.loads(result.stdout)["queries"]
     assert [one["uid"].startswith("generated-") for one in row["demonstrations"]] == [True, True, False]
     assert row["label"] in ("fresh", "rotten")
-    written = [json.loads(line) for line in (tmp_path / "made" / "d.jsonl").read_text().splitlines()]
+    first, only = [json.loads(line) for line in (tmp_path / "made" / "d.jsonl").read_text().splitlines()]
+    assert first["run"]["config"]["tries"] == 3
+    written = only["generations"]
     assert sorted((one["label"], one["refused"]) for one in written) == [("fresh", ""), ("rotten", "")]
     assert written[0]["example"]["fields"]["text"].startswith("a tale told")
     alone = run(*common, "--method", "none")
     assert alone.exit_code == 0, alone.output
     assert "generated-query-0-0" in alone.stdout
+
+
+def test_written_demonstrations_survive_a_kill(tmp_path: Path, scripted: ScriptedLanguageModel) -> None:
+    """Guards what was written, which was lost with the process, and a file that mixes two runs."""
+    task, out = write_task(tmp_path), tmp_path / "made.jsonl"
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"text": "the plot is dull"}\n{"text": "the cast is warm"}\n')
+    command = ("generate-demonstrations", "--task", task, "--queries", queries, "--method", "bm25", "--out", out)
+    first = run(*command, "--json", "--quiet")
+    assert first.exit_code == 0, first.output
+    whole, written = out.read_bytes(), len(scripted.prompts)
+    assert written == 4
+    out.write_bytes(whole[: whole.index(b"query-1") + 40])
+    again = run(*command, "--json", "--quiet")
+    assert json.loads(again.stdout)["queries"] == json.loads(first.stdout)["queries"]
+    assert out.read_bytes() == whole
+    assert len(scripted.prompts) == written + written // 2
+    one_line(run(*command, "--tries", 2), 2, "another run")
+    out.write_text('{"run": {}}\n{"text": 1}\n')
+    one_line(run(*command), 2, "no file of generations", "generate-demonstrations --out")
+
+
+def test_options_of_the_other_search_are_refused(tmp_path: Path) -> None:
+    """Guards users who rank templates by labels, or induce from queries of their own, and are not told otherwise."""
+    task, some = write_task(tmp_path), tmp_path / "some.jsonl"
+    for option, value in (("--sets", 2), ("--by", "gold"), ("--set", "seed=1"), ("--instructions", some)):
+        result = run("instruct", "--task", task, "--templates", some, option, value)
+        one_line(result, 2, f"{option} was given with --templates", "without --templates")
+    one_line(run("instruct", "--task", task, "--queries", some), 2, "--queries was given with no --templates")
 
 
 def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path, scripted: ScriptedLanguageModel) -> None:

@@ -8,7 +8,7 @@ gold rationales are not looked at. A cluster without such a question gives no de
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,6 +21,7 @@ from selector.prompting.reasoning.answers import NUMBER, extract_answer
 from selector.prompting.reasoning.chain import DEFAULT_WRITING, ReasoningConfig, ZeroShotChainOfThought
 from selector.prompting.reasoning.problems import Problem
 from selector.prompting.reasoning.trace import Trace
+from selector.prompting.reasoning.trace_file import TraceFile
 from selector.retrieval.encoder import TextEncoder
 
 STARTS: Final = 10  # k-means keeps the best of as many starts
@@ -133,6 +134,7 @@ def build_auto_cot(
     kind: str,
     config: AutoCoTConfig = AutoCoTConfig(),
     writing: ReasoningConfig = DEFAULT_WRITING,
+    kept: TraceFile | None = None,
     progress: Progress = SILENT,
 ) -> AutoCoT:
     """Makes demonstrations of unlabelled questions.
@@ -144,6 +146,7 @@ def build_auto_cot(
         kind: The kind of answer.
         config: How demonstrations are made.
         writing: How much is written.
+        kept: Takes every rationale as soon as it is written; what it holds is not written again.
         progress: Shows clusters.
 
     Returns:
@@ -161,19 +164,28 @@ def build_auto_cot(
     fitted = KMeans(config.demonstrations, n_init=STARTS, random_state=config.seed).fit(rows)
     distances = fitted.transform(rows)  # (P, clusters)
     reasoner = ZeroShotChainOfThought(lm, kind=kind, config=writing)
+
+    def reasoned(problem: Problem) -> Trace:
+        trace = kept.find(problem) if kept else None
+        if trace is None:
+            trace = reasoner.answer(problem)
+            if kept:
+                kept.append(trace)
+        return trace
+
     made: list[tuple[Cluster, Problem | None]] = []
     with progress.track("writing rationales", config.demonstrations) as advance:
         for cluster in range(config.demonstrations):
             members = np.flatnonzero(fitted.labels_ == cluster)
             ranked = members[np.argsort(distances[members, cluster], kind="stable")]
-            made.append(_demonstration([problems[int(at)] for at in ranked], reasoner, kind=kind, config=config))
+            made.append(_demonstration([problems[int(at)] for at in ranked], reasoned, kind=kind, config=config))
             advance(1)
     made.sort(key=lambda entry: entry[0].size)
     return AutoCoT(tuple(problem for _, problem in made if problem is not None), tuple(cluster for cluster, _ in made))
 
 
 def _demonstration(
-    ranked: Sequence[Problem], reasoner: ZeroShotChainOfThought, *, kind: str, config: AutoCoTConfig
+    ranked: Sequence[Problem], reasoned: Callable[[Problem], Trace], *, kind: str, config: AutoCoTConfig
 ) -> tuple[Cluster, Problem | None]:
     attempts: list[Attempt] = []
     for problem in ranked:
@@ -184,7 +196,7 @@ def _demonstration(
             attempts.append(Attempt(problem.uid, f"the question has {words} words, more than {config.question_words}"))
             continue
         try:
-            trace = reasoner.answer(replace(problem, answer=None))
+            trace = reasoned(replace(problem, answer=None))
         except PromptTooLongError as error:
             attempts.append(Attempt(problem.uid, str(error)))
             continue

@@ -76,6 +76,7 @@ def build_reasoner(
     demonstrations: Sequence[Problem],
     *,
     encoder: Callable[[], TextEncoder],
+    rationales: TraceFile | None = None,
     progress: Progress = SILENT,
 ) -> Built:
     """Builds a reasoner.
@@ -85,6 +86,7 @@ def build_reasoner(
         lm: The language model.
         demonstrations: Solved problems; of Auto-CoT only the questions are read.
         encoder: Gives the encoder where one is needed.
+        rationales: Takes those that Auto-CoT writes; what it holds is not written again.
         progress: Shows how far the writing of Auto-CoT's demonstrations is.
 
     Returns:
@@ -104,7 +106,7 @@ def build_reasoner(
         method = SelfAsk if plan.method == "self-ask" else LeastToMost
         return Built(method(lm, worked_demonstrations(demonstrations, kind, plan.shots), kind=kind, config=writing))
     if plan.method == "auto-cot":
-        return _auto_cot(plan, lm, demonstrations, encoder=encoder, progress=progress)
+        return _auto_cot(plan, lm, demonstrations, encoder=encoder, rationales=rationales, progress=progress)
     direct = plan.method == "direct"
     solved = [problem for problem in demonstrations if problem.answer is not None]
     shown = choose_demonstrations(
@@ -162,11 +164,19 @@ def _auto_cot(
     demonstrations: Sequence[Problem],
     *,
     encoder: Callable[[], TextEncoder],
+    rationales: TraceFile | None,
     progress: Progress,
 ) -> Built:
     config = replace(plan.auto_cot, demonstrations=max(1, plan.shots), seed=plan.seed)
     made = build_auto_cot(
-        lm, demonstrations, encoder(), kind=plan.kind, config=config, writing=plan.writing, progress=progress
+        lm,
+        demonstrations,
+        encoder(),
+        kind=plan.kind,
+        config=config,
+        writing=plan.writing,
+        kept=rationales,
+        progress=progress,
     )
     if not made.demonstrations:
         why = Counter(attempt.refused for cluster in made.clusters for attempt in cluster.attempts)

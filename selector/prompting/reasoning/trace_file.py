@@ -1,7 +1,4 @@
-"""Traces in a file, each written as soon as its question is answered, so that a run that was stopped goes on.
-
-The first line says which run it is, every other line is a trace. A last line that a kill has torn is dropped.
-"""
+"""Traces in a file, each written as soon as its question is answered, so that a run that was stopped goes on."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from selector.errors import DataFileError, UsageError
+from selector.data.continued_file import ContinuedFile
 from selector.prompting.reasoning.problems import Problem
 from selector.prompting.reasoning.trace import Stage, Trace
 
@@ -42,23 +39,8 @@ class TraceFile:
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
-        self._path = path
         self._traces: dict[tuple[str, str, str | None], Trace] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        header, content = json.dumps({"run": run}) + "\n", path.read_bytes() if path.is_file() else b""
-        if header.encode().startswith(content):  # nothing yet, or no more than a kill has left of the first line
-            path.write_text(header, encoding="utf-8")
-            return
-        whole, newline, _ = content.rpartition(b"\n")
-        there = self._read(whole)
-        if there != json.loads(json.dumps(run)):
-            raise UsageError(
-                f"{path} holds the traces of another run, {there}",
-                expected=str(run),
-                remedy="Pass the same options and data, or another --out.",
-            )
-        with path.open("r+b") as file:
-            file.truncate(len(whole + newline))
+        self._file = ContinuedFile(path, run, holds="traces", writer="reason --out", take=self._take)
 
     def find(self, problem: Problem) -> Trace | None:
         """Looks a problem up.
@@ -77,21 +59,9 @@ class TraceFile:
         Args:
             trace: Of a problem that is not in the file.
         """
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(trace.as_json(), ensure_ascii=False) + "\n")
+        self._file.append(trace.as_json())
 
-    def _read(self, whole: bytes) -> Any:
-        """Fills the traces in; gives the run that the file says it is."""
-        try:
-            first, *others = (json.loads(line) for line in whole.split(b"\n"))
-            for row in others:
-                del row["malformed"]
-                trace = Trace(**row | {"stages": tuple(Stage(**stage) for stage in row["stages"])})
-                self._traces[trace.uid, trace.question, trace.gold] = trace
-            return first["run"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataFileError(
-                f"{self._path} is no file of traces ({error})",
-                expected="what `reason --out` has written",
-                remedy="Choose another --out.",
-            ) from error
+    def _take(self, row: Any) -> None:
+        del row["malformed"]
+        trace = Trace(**row | {"stages": tuple(Stage(**stage) for stage in row["stages"])})
+        self._traces[trace.uid, trace.question, trace.gold] = trace

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from selector.data.pool import Pool
-from selector.errors import TooFewExamplesError, UsageError
+from selector.errors import PromptTooLongError, TooFewExamplesError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.pipeline import Pipeline
 from selector.prompting.generation import (
@@ -174,3 +174,15 @@ def test_misuse_is_named(pool: Pool, queries: list[Query]) -> None:
     free = PromptTemplate(template="Review: {text}\nSentiment:{label}", answer_tokens=4)
     with pytest.raises(UsageError, match="free text"):
         generate_demonstrations(InferenceEngine(engine.lm, free, pool), queries)
+
+
+def test_a_query_without_room_gets_no_text(pool: Pool, queries: list[Query]) -> None:
+    """Guards the others: one long query ended the run, and what was written before it was lost."""
+    asked = [queries[0], Example("long", {"text": "word " * 150})]
+    roomy, narrow = (ScriptedLanguageModel(inventive, context_length=words) for words in (200, 120))
+    generated = generate_demonstrations(InferenceEngine(roomy, planted_template(), pool), asked)
+    assert [len(generated.positions[query.uid]) for query in asked] == [2, 0]
+    assert generated.refused == {"no room for a text beside the query": 2}
+    with pytest.raises(PromptTooLongError, match="long"):
+        generate_demonstrations(InferenceEngine(narrow, planted_template(), pool), asked)
+    assert narrow.prompts == []
