@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from envs.dynamics import DecisionConfig
 from selector.errors import UsageError
@@ -94,6 +95,10 @@ class CorpusTrainingConfig:
             "finalists": (self.finalists >= 0, "none or more"),
             "dropout": (0 <= self.dropout < 1, "a share from 0 to below 1"),
             "returning": (0 <= self.returning <= 1, "a share from 0 to 1"),
+            "learning_rate": (0 < self.learning_rate < inf, "a number above 0"),
+            "gradient_norm": (0 < self.gradient_norm < inf, "a number above 0"),
+            "weight_decay": (0 <= self.weight_decay < inf, "0 or a number above"),
+            "conservative": (0 <= self.conservative < inf, "0 or a number above"),
         }
         for name, (fits, expected) in allowed.items():
             if not fits:

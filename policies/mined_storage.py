@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from policies.mined import FORMAT_VERSION, Candidate, MinedQuery, MiningHeader
+from policies.training_usage import USAGE_FILE
 from selector.data.paths import full_disk_named
 from selector.errors import DataFileError, InvalidExampleError
 from selector.types import Example
@@ -172,6 +173,8 @@ def open_mined(folder: Path, header: MiningHeader, *, resume: bool) -> list[Mine
     # What was there goes before the new header comes: a header never stands beside scores of other settings.
     with writing(path):
         folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            (folder / USAGE_FILE).unlink(missing_ok=True)
         if header.storage == "jsonl":
             with path.open("ab") as file:
                 file.truncate(end)

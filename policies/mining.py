@@ -113,8 +113,8 @@ def mine(
     _check(engine, planned, config.candidates + config.context)
     size = max(1, PAIRS_PER_CALL // config.candidates)
     with (
-        usage_recorded(out, lambda: engine.lm.usage, marker=HEADER_FILE, resume=resume),
-        progress.track("Mining candidates", len(planned)) as advance,
+        usage_recorded(out, lambda: engine.lm.usage, marker=HEADER_FILE, resume=resume, progress=progress) as counted,
+        counted.track("Mining candidates", len(planned)) as advance,
     ):
         done = {mined.query.uid for mined in open_mined(out, _header(engine, asked, selectors, config), resume=resume)}
         remaining = [query for query in planned if query.uid not in done]

@@ -68,10 +68,9 @@ class TrainingMaterial:
 
         def evaluate() -> float:
             encoder = self._view(model)
-            queries = encoder.for_queries()
             if self.dev:
-                return label_votes(encoder, self.judged, self.dev, query_encoder=queries, labelled=labelled).share
-            return pair_accuracy(encoder, pool, self.held_out, query_encoder=queries, labelled=labelled)
+                return label_votes(encoder, self.judged, self.dev, labelled=labelled).share
+            return pair_accuracy(encoder, pool, self.held_out, labelled=labelled)
 
         return evaluate if self.dev or self.held_out else None
 
@@ -80,15 +79,15 @@ class TrainingMaterial:
     ) -> dict[str, float]:
         """What is measured before and after training, by name; higher is better."""
         encoder = self._view(model)
-        queries, labelled = encoder.for_queries(), config.labelled_demonstrations
+        labelled = config.labelled_demonstrations
         parts = {"mined_pair_accuracy": self.scored, "held_out_pair_accuracy": self.held_out}
         metrics = {
-            f"{name}_{suffix}": pair_accuracy(encoder, pool, part, query_encoder=queries, labelled=labelled)
+            f"{name}_{suffix}": pair_accuracy(encoder, pool, part, labelled=labelled)
             for name, part in parts.items()
             if part
         }
         if self.dev:
-            votes = label_votes(encoder, self.judged, self.dev, query_encoder=queries, labelled=labelled)
+            votes = label_votes(encoder, self.judged, self.dev, labelled=labelled)
             metrics[f"dev_label_vote_accuracy_{suffix}"] = votes.accuracy
             metrics[f"dev_label_share_{suffix}"] = votes.share
         return metrics

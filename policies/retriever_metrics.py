@@ -11,7 +11,7 @@ import numpy as np
 from policies.label_rule import TrainingQuery
 from selector.data.pool import Pool
 from selector.prompting.embedding_text import input_text, labelled_text
-from selector.retrieval.encoder import TextEncoder
+from selector.retrieval.encoder import TextEncoder, query_encoder_of
 from selector.strategies.dense import NearestSelector
 from selector.types import Example
 
@@ -36,7 +36,6 @@ def label_votes(
     pool: Pool,
     queries: Sequence[Example],
     *,
-    query_encoder: TextEncoder | None = None,
     labelled: bool = True,
     voters: int = VOTERS,
 ) -> LabelVotes:
@@ -46,7 +45,6 @@ def label_votes(
         encoder: Embeds demonstrations.
         pool: The pool.
         queries: Labelled queries; at least one.
-        query_encoder: Embeds queries; by default `encoder` does.
         labelled: Whether demonstrations are embedded with their label.
         voters: Demonstrations that vote; fewer in a small pool. A tie goes to the nearest one's label.
 
@@ -54,7 +52,7 @@ def label_votes(
         Shares between 0 and 1.
     """
     available = len(pool) - max(len(pool.duplicates_of(query)) for query in queries)
-    selector = NearestSelector(pool, encoder, labelled_demonstrations=labelled, query_encoder=query_encoder)
+    selector = NearestSelector(pool, encoder, labelled_demonstrations=labelled)
     hits, alike, retrieved = 0, 0, 0
     for query, selection in zip(queries, selector.select(queries, min(voters, available)), strict=True):
         # Counter keeps the order of first votes, and the best demonstration stands last.
@@ -70,7 +68,6 @@ def pair_accuracy(
     pool: Pool,
     queries: Sequence[TrainingQuery],
     *,
-    query_encoder: TextEncoder | None = None,
     labelled: bool = True,
 ) -> float:
     """Measures how often a positive is nearer to its query than a negative.
@@ -79,14 +76,13 @@ def pair_accuracy(
         encoder: Embeds demonstrations.
         pool: What positions refer to.
         queries: The training queries; at least one.
-        query_encoder: Embeds queries; by default `encoder` does.
         labelled: Whether demonstrations are embedded with their label.
 
     Returns:
         The mean over queries of the share of (positive, negative) pairs ranked rightly.
     """
     form = labelled_text if labelled else input_text
-    anchors = (query_encoder or encoder).encode([input_text(query.query) for query in queries])  # (N, D)
+    anchors = query_encoder_of(encoder).encode([input_text(query.query) for query in queries])  # (N, D)
     used = sorted({position for query in queries for position in (*query.positives, *query.negatives)})
     rows = dict(zip(used, encoder.encode([form(pool[position]) for position in used]), strict=True))
     shares = []

@@ -39,6 +39,7 @@ _SCRATCH: Final = f".{RUN_FILE}.new"
 _PARTS: Final = frozenset(
     [
         *("checkpoints", "best", ".best", "tensorboard"),
+        *("model", ".model", "evaluation.json", "evaluation.part"),  # of a warm-up
         *("lm_usage.json", ".lm_usage.json.new", "prompt.json", ".prompt.json.new"),
         *(WARM_STARTS_FILE, f".{WARM_STARTS_FILE}.new"),
         *("uncertainty.safetensors", ".uncertainty.safetensors.new"),

@@ -1,8 +1,8 @@
 """What a training has asked of the language model so far, kept in its folder, over interruptions.
 
 The count is what `Usage` counts: tokens asked, without sharing or cache, whichever process asked them. It is written
-whenever progress is made, so a kill loses only what was asked since. Where nobody shows progress through it, a killed
-process takes its count with it, and the folder then says nothing rather than too little.
+whenever progress is made, so a kill loses only what was asked since. A folder that was begun without a count never says
+one: nothing rather than too little.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class CountingProgress:
 
 @contextmanager
 def usage_recorded(
-    folder: Path, usage: Callable[[], Usage], *, marker: str, resume: bool, progress: Progress | None = None
+    folder: Path, usage: Callable[[], Usage], *, marker: str, resume: bool, progress: Progress = SILENT
 ) -> Iterator[Progress]:
     """Adds to a folder's count what is asked of the language model inside.
 
@@ -55,8 +55,8 @@ def usage_recorded(
         folder: The folder of the training; may not exist yet.
         usage: The running count of the language model.
         marker: A file that the folder has from the beginning of its training.
-        resume: Whether the training may go on with what the folder holds; else it starts afresh.
-        progress: Shows the training; None where it does not show itself through what is given here.
+        resume: Whether the training may go on with what the folder holds; else it starts afresh, without a count.
+        progress: Shows the training.
 
     Yields:
         What the training has to show its progress with, so that the count survives a kill.
@@ -64,26 +64,23 @@ def usage_recorded(
     Raises:
         DiskFullError: When there is no room for the count.
     """
-    path = folder / USAGE_FILE
     begun = resume and (folder / marker).is_file()
     earlier = read_usage(folder) if begun else Usage()
-    # A count of before is too little as soon as something is asked that nobody adds.
-    if path.is_file() and not (begun and progress is not None):
-        path.unlink()
     before = usage()
     written: Usage | None = None
 
     def count() -> None:
         nonlocal written
-        if earlier is None or not (folder / marker).is_file():
+        spent = usage() - before
+        # Where nothing was asked, training may have been refused: then the count that stands there goes on to stand.
+        if earlier is None or not spent.calls or not (folder / marker).is_file():
             return
-        whole = earlier + (usage() - before)
-        if whole != written:  # optimiser steps ask nothing
-            write_whole(path, json.dumps(asdict(whole)) + "\n")
-            written = whole
+        if spent != written:  # optimiser steps ask nothing
+            write_whole(folder / USAGE_FILE, json.dumps(asdict(earlier + spent)) + "\n")
+            written = spent
 
     try:
-        yield CountingProgress(SILENT if progress is None else progress, count)
+        yield CountingProgress(progress, count)
     finally:
         count()
 

@@ -29,6 +29,7 @@ from policies.warmup_training import train_model
 from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import DataFileError, UsageError
+from selector.evaluation.cells import examples_fingerprint
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model, load_model
 from selector.progress import SILENT, Progress
@@ -139,7 +140,7 @@ def warm_up(
         "config": asdict(config),
         "plan": asdict(plan),
         "tasks": [_described(task, left_out.get(task.name, 0)) for task in tasks],
-        "held_out": [{"name": task.name, "fingerprint": task.fingerprint} for task in held_out],
+        "held_out": [_examined(task, plan) for task in held_out],
     }
     if material.documents:
         card["documents"] = {"given": len(material.documents), "left_out": left_out[DOCUMENTS]}
@@ -178,6 +179,12 @@ def _lessons(material: WarmUpMaterial, config: WarmUpConfig) -> tuple[list[Train
         for template, row in [*((task.template, task.rows[0]) for task in tasks), *asked]:
             training_text(template, (), row, form=config.form)
     return tasks, left_out | {DOCUMENTS: len(material.documents) - len(documents)}
+
+
+def _examined(task: Task, plan: HeldOutPlan) -> dict[str, Any]:
+    """Queries count with their texts: uids may be line numbers."""
+    queries = examples_fingerprint(task.test[: plan.queries])
+    return {"name": task.name, "fingerprint": task.fingerprint, "queries": queries}
 
 
 def _described(task: TrainingTask, dropped: int) -> dict[str, Any]:

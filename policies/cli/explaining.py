@@ -29,7 +29,7 @@ from policies.cli.options import (
     queries_from,
 )
 from selector.data.loading import load_examples, rows_of
-from selector.errors import InvalidExampleError
+from selector.errors import InvalidExampleError, UsageError
 from selector.inspection.effects import Explanation, explain
 from selector.prompting.embedding_text import input_text
 from selector.types import Example
@@ -91,6 +91,12 @@ def explain_command(
 
 def _labelled(workspace: Workspace, asked: list[Example], file: Path | None, gold: str) -> list[Example]:
     """Gives queries their gold label where it is known: from --gold, or from a file with a label column."""
+    if gold and file is not None:
+        raise UsageError(
+            "--gold is given with --queries",
+            expected="--gold with --text alone",
+            remedy="Give the file a column of labels.",
+        )
     if gold:
         asked = [replace(query, label=gold) for query in asked]
     elif file is not None:

@@ -184,6 +184,7 @@ def _generation_run(workspace: Workspace, config: GenerationConfig) -> dict[str,
     """What demonstrations depend on beside their query."""
     task = workspace.task
     made_of = {"pool": task.pool.fingerprint, "template": task.template.fingerprint}
+    made_of |= {"near_duplicates": task.pool.near_duplicates}
     return {"config": asdict(config), **made_of, "lm": workspace.engine.lm.fingerprint}
 
 

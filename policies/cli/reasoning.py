@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -48,7 +48,27 @@ from selector.retrieval.encoder import SentenceEncoder, TextEncoder
 from selector.types import Example
 from selector.workspace import Workspace
 
-Material = tuple[LanguageModel, list[Problem], list[Problem], str, Callable[[], TextEncoder]]
+
+class Material(NamedTuple):
+    """What is reasoned with and about.
+
+    Attributes:
+        lm: The language model.
+        solved: Demonstrations.
+        asked: Questions.
+        kind: Of the answers.
+        encoder: Gives the encoder.
+        encoder_name: Its name.
+    """
+
+    lm: LanguageModel
+    solved: list[Problem]
+    asked: list[Problem]
+    kind: str
+    encoder: Callable[[], TextEncoder]
+    encoder_name: str
+
+
 DataOption = Annotated[
     Path | None,
     typer.Option(
@@ -98,7 +118,9 @@ def reason(
 ) -> None:
     """Answer questions by reasoning in text, with the whole way to every answer."""
     writing, sampling, auto_cot = settings_of_each(others, ReasoningConfig, SamplingConfig, AutoCoTConfig)
-    lm, solved, asked, kind, encoder = _material(data, task, queries, kind=kind, model=model, use_store=not no_cache)
+    lm, solved, asked, kind, encoder, encoder_name = _material(
+        data, task, queries, kind=kind, model=model, use_store=not no_cache
+    )
     plan = ReasoningPlan(
         method,
         kind,
@@ -110,7 +132,7 @@ def reason(
         auto_cot=AutoCoTConfig(**auto_cot),
     )
     progress, run = progress_for(quiet), {"plan": asdict(plan), "lm": lm.fingerprint}
-    run |= {"demonstrations": problems_fingerprint(solved)}
+    run |= {"demonstrations": problems_fingerprint(solved), "encoder": encoder_name}
     kept = TraceFile(out, run) if out else None
     written = TraceFile(_beside(out), run) if out and method == "auto-cot" else None
     built = build_reasoner(plan, lm, solved, encoder=encoder, rationales=written, progress=progress)
@@ -142,13 +164,15 @@ def _material(data: Path | None, task: str, queries: Path, *, kind: str, model: 
         solved, kind = load_problems(data, kind=kind, split="demonstration")
         asked, _ = load_problems(queries, kind=kind, split="query")
         lm = load_language_model(LanguageModelConfig(model=model), store=score_store_path() if use_store else None)
-        return lm, solved, asked, kind, partial(SentenceEncoder.load, EncoderConfig().model)
+        name = EncoderConfig().model
+        return Material(lm, solved, asked, kind, partial(SentenceEncoder.load, name), name)
     workspace = Workspace.open(task, use_store=use_store)
     template = workspace.task.template
     kind, rule = kind or kind_of(template), template.answer_rule
     examples = _examples(task, queries, template.input_fields)
     solved, asked = (problems_of(given, kind, answer_rule=rule) for given in (workspace.task.pool, examples))
-    return workspace.engine.lm, solved, asked, kind, lambda: workspace.encoder
+    name = workspace.task.encoder.model
+    return Material(workspace.engine.lm, solved, asked, kind, lambda: workspace.encoder, name)
 
 
 def _examples(task: str, queries: Path, inputs: Sequence[str]) -> list[Example]:

@@ -9,7 +9,7 @@ import numpy as np
 from selector.data.pool import Pool
 from selector.ordering.base import permuted
 from selector.prompting.embedding_text import input_text
-from selector.retrieval.encoder import TextEncoder
+from selector.retrieval.encoder import TextEncoder, query_encoder_of
 from selector.types import Query, Selection
 
 
@@ -42,7 +42,7 @@ class SimilarityOrderer:
 
     def __init__(self, pool: Pool, encoder: TextEncoder, *, nearest_last: bool = True) -> None:
         self._pool = pool
-        self._encoder = encoder
+        self._encoder, self._query_encoder = encoder, query_encoder_of(encoder)
         self._sign = 1.0 if nearest_last else -1.0
 
     def order(self, queries: Sequence[Query], selections: Sequence[Selection]) -> list[Selection]:
@@ -52,7 +52,7 @@ class SimilarityOrderer:
     def _ordered(self, query: Query, selection: Selection) -> Selection:
         if not selection.indices:
             return selection
-        texts = [input_text(query), *(input_text(self._pool[index]) for index in selection.indices)]
-        rows = self._encoder.encode(texts)
-        similarity = self._sign * (rows[1:] @ rows[0])
+        rows = self._encoder.encode([input_text(self._pool[index]) for index in selection.indices])
+        asked = self._query_encoder.encode([input_text(query)])[0]
+        similarity = self._sign * (rows @ asked)
         return permuted(selection, [int(at) for at in np.argsort(similarity, kind="stable")])

@@ -268,6 +268,18 @@ def _unit_token_rows(described: Mapping[str, Any], added: set[int]) -> npt.NDArr
     return unit
 
 
+def query_encoder_of(encoder: TextEncoder) -> TextEncoder:
+    """Gives what embeds the queries that are compared with an encoder's demonstrations.
+
+    Args:
+        encoder: Embeds demonstrations.
+
+    Returns:
+        The same one, unless its model has another for queries.
+    """
+    return encoder.for_queries() if isinstance(encoder, SentenceEncoder) else encoder
+
+
 def has_two_encoders(model: Any) -> bool:
     """Tells whether queries and demonstrations are embedded by different weights.
 

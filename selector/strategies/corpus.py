@@ -23,7 +23,7 @@ from selector.learned.corpus_artifact import CorpusArtifact, read_corpus_artifac
 from selector.learned.corpus_network import CorpusQNetwork
 from selector.learned.corpus_observation import observe_corpus
 from selector.learned.label_uncertainty import LabelUncertainty
-from selector.retrieval.encoder import SentenceEncoder, TextEncoder
+from selector.retrieval.encoder import TextEncoder
 from selector.strategies.base import require_enough
 from selector.strategies.dense import NearestSelector
 from selector.strategies.fitting import fitting_encoder, require_engine
@@ -148,10 +148,10 @@ class CorpusSelector:
                 remedy="Copy or export it again.",
             )
         self._engine = engine if artifact.needs_engine else None
-        queries = encoder.for_queries() if isinstance(encoder, SentenceEncoder) else encoder
-        self._task = embed_task(task_queries, queries) if task_queries else artifact.network.task.numpy()
         labelled = artifact.manifest.labelled_demonstrations
         self._nearest = NearestSelector(pool, encoder, labelled_demonstrations=labelled)
+        asks, learned = self._nearest.query_encoder, artifact.network.task.numpy()
+        self._task = embed_task(task_queries, asks) if task_queries else learned
         self._described: dict[tuple[int, ...], tuple[CandidateSet, LabelUncertainty | None]] = {}
         self._chosen: dict[tuple[int, frozenset[int]], Selection] = {}
         prompt = artifact.manifest.prompt

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from selector.data.pool import Pool
 from selector.prompting.embedding_text import input_text, labelled_text
-from selector.retrieval.encoder import TextEncoder
+from selector.retrieval.encoder import TextEncoder, query_encoder_of
 from selector.retrieval.index import Rows
 from selector.retrieval.text_index import TextIndex
 from selector.strategies.base import excluded_positions
@@ -25,7 +25,7 @@ class NearestSelector:
         pool: The pool.
         encoder: Embeds queries and demonstrations.
         labelled_demonstrations: Whether demonstrations are embedded with their label, as EPR trains them.
-        query_encoder: Embeds queries where they have an encoder of their own; else `encoder` does.
+        query_encoder: Embeds queries; by default what `query_encoder_of` gives.
         index: An index of the demonstrations' texts, made with `encoder`; it is brought up to date with the pool.
     """
 
@@ -40,7 +40,7 @@ class NearestSelector:
     ) -> None:
         self.pool = pool
         self.encoder = encoder
-        self.query_encoder = query_encoder or encoder
+        self.query_encoder = query_encoder or query_encoder_of(encoder)
         self.labelled_demonstrations = labelled_demonstrations
         self._given_index = index
 

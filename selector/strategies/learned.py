@@ -16,7 +16,7 @@ from selector.learned.artifact import Artifact, read_artifact
 from selector.learned.lm_features import EngineReader
 from selector.learned.rollout import beam_rollout
 from selector.learned.shortlist import TokenCounts, build_shortlists
-from selector.retrieval.encoder import SentenceEncoder, TextEncoder
+from selector.retrieval.encoder import TextEncoder
 from selector.strategies.dense import NearestSelector
 from selector.strategies.fitting import fitting_encoder, require_engine
 from selector.types import Query, Selection
@@ -75,7 +75,6 @@ class LearnedSelector:
             pool,
             encoder,
             labelled_demonstrations=artifact.manifest.labelled_demonstrations,
-            query_encoder=encoder.for_queries() if isinstance(encoder, SentenceEncoder) else None,
         )
 
     @classmethod

@@ -128,7 +128,7 @@ class RetrieverSelector(NearestSelector):
         folder = Path(folder)
         labelled = read_retriever_card(folder).demonstration_form == "labelled"
         encoder = SentenceEncoder.load(folder)
-        loaded = cls(pool, encoder, labelled_demonstrations=labelled, query_encoder=encoder.for_queries())
+        loaded = cls(pool, encoder, labelled_demonstrations=labelled)
         if use_index and (folder / INDEX_FOLDER).is_dir():
             loaded._given_index = TextIndex.load(folder / INDEX_FOLDER, encoder, loaded.texts)
         return loaded

@@ -226,7 +226,6 @@ def test_every_option_learns_and_serves(options: dict[str, Any], tiny_bert: Path
         selector.encoder,
         POOL,
         dev,
-        query_encoder=selector.query_encoder,
         labelled=selector.labelled_demonstrations,
     )
     assert votes.accuracy == card.metrics["dev_label_vote_accuracy_after"]

@@ -81,6 +81,8 @@ def test_labels_of_a_file_are_explained(task: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps({"text": "a", "verdict": "mild"}))
     refused = run(*command, "--queries", file)
     assert (refused.exit_code, "'mild'" in refused.stderr) == (2, True)
+    both = run(*command, "--queries", file, "--gold", "rotten")  # it was laid over every label of the file
+    assert (both.exit_code, "--gold is given with --queries" in both.stderr) == (2, True)
 
 
 def test_a_model_without_attention_is_refused_at_once(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,9 @@ def test_a_finished_run_is_not_trained_again_and_another_needs_another_folder(tm
     for name in ("steps", "shots", "candidates", "hidden"):
         with pytest.raises(UsageError, match=f"{name} is 0"):
             small(**{name: 0})
-    for name, value in (("online_episodes", -1), ("dropout", 1.0), ("returning", 1.5), ("returning", -0.1)):
+    rates = (("learning_rate", -1.0), ("gradient_norm", 0.0), ("weight_decay", -1.0), ("conservative", float("nan")))
+    shares = (("online_episodes", -1), ("dropout", 1.0), ("returning", 1.5), ("returning", -0.1))
+    for name, value in (*shares, *rates):
         with pytest.raises(UsageError, match=f"{name} is {value}"):
             small(**{name: value})
 

@@ -18,7 +18,6 @@ from policies.stages import train_policy_on
 from policies.training_usage import USAGE_FILE, read_usage, usage_recorded
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
-from selector.progress import SILENT
 from selector.strategies.random import RandomSelector
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
 
@@ -82,7 +81,7 @@ def test_a_kill_loses_one_step_and_not_the_price(tmp_path: Path) -> None:
     (folder / MARKER).write_text("{}")
     for part, wanted in ((1, 30), (2, 60)):
         with (
-            usage_recorded(folder, meter, marker=MARKER, resume=part > 1, progress=SILENT) as progress,
+            usage_recorded(folder, meter, marker=MARKER, resume=part > 1) as progress,
             progress.track("training", 4) as advance,
         ):
             for _ in range(3):
@@ -126,6 +125,33 @@ def test_no_count_is_written_where_nothing_is_trained(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="refused"), usage_recorded(tmp_path, _Meter(), marker=MARKER, resume=True):
         raise ValueError("refused")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_is_refused_costs_the_last_one_nothing(tmp_path: Path) -> None:
+    """Guards the price of a finished run: a mistake behind --no-resume overwrote it with nothing."""
+    meter, folder = _Meter(), tmp_path / "run"
+    meter.train(folder, 70)
+    for resume in (False, True):
+        with pytest.raises(ValueError, match="refused"), usage_recorded(folder, meter, marker=MARKER, resume=resume):
+            raise ValueError("refused")
+        assert tokens_of(folder) == 70
+
+
+def test_a_kill_of_mining_leaves_its_price(engine: InferenceEngine, tmp_path: Path) -> None:
+    """Guards an interrupted mining against an unknown price for ever; what stood there before counts no more."""
+    out, seen = tmp_path / "mined", list[int | None]()
+
+    class Watching:
+        @contextmanager
+        def track(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+            yield lambda steps: seen.append(tokens_of(out))
+
+    config, recall = MiningConfig(candidates=2, query_limit=3), RandomSelector(engine.pool)
+    for _ in range(2):
+        before = engine.lm.usage
+        mine(engine, list(engine.pool), recall=recall, config=config, out=out, resume=False, progress=Watching())
+        assert seen[-2:] == [None, (engine.lm.usage - before).tokens]
+        assert read_usage(out) == engine.lm.usage - before
 
 
 def test_mining_counts_what_it_asks_over_all_its_calls(engine: InferenceEngine, tmp_path: Path) -> None:

@@ -66,7 +66,10 @@ def other_task(folder: Path, lm: Path) -> Path:
 
 
 def test_the_command_writes_a_model_that_tasks_can_name(tiny_model: Path, tmp_path: Path) -> None:
-    """Guards the whole command, its second run, and that the result loads where a model is named."""
+    """Guards the whole command, its second runs, and that the result loads where a model is named.
+
+    --no-resume refused a folder of its own; held-out texts that had changed were taken for those measured before.
+    """
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "corpus.txt").write_text(
         "The mill stood by the river. Nobody knew who had built it. The miller sold his flour in the town.\n\n"
@@ -95,6 +98,11 @@ def test_the_command_writes_a_model_that_tasks_can_name(tiny_model: Path, tmp_pa
     assert warmed.logprobs(*text) != plain.logprobs(*text)
     changed = run(*command, "--out", tmp_path / "run", "--seed", 3)
     refused(changed, "other settings")
+    afresh = run(*command, "--out", tmp_path / "run", "--seed", 3, "--no-resume", "--json")
+    assert afresh.exit_code == 0, afresh.output
+    rows = held_out.with_name("train.jsonl")
+    rows.write_text(rows.read_text().replace("river", "lake"))
+    refused(run(*command, "--out", tmp_path / "run", "--seed", 3), "held_out")
 
 
 def test_instructions_stand_in_held_out_prompts_too(tiny_model: Path, tmp_path: Path) -> None:

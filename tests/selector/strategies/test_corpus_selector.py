@@ -263,7 +263,7 @@ def test_the_folder_says_which_selector_it_is(folder: Path, monkeypatch: pytest.
     """Guards the one way in for every kind of policy: by name, by folder and from the command line."""
     pool = planted_pool()
     load_toy: Callable[[object], ToyEncoder] = lambda _: ToyEncoder()  # noqa: E731 - stands for a class method
-    monkeypatch.setattr("selector.strategies.corpus.SentenceEncoder.load", load_toy)
+    monkeypatch.setattr("selector.retrieval.encoder.SentenceEncoder.load", load_toy)
     assert isinstance(load_policy(folder, pool), CorpusSelector)
     built = build_selector(str(folder), engine=engine(pool), encoder=ToyEncoder(), dev=[])
     assert isinstance(built, CorpusSelector)
