@@ -10,12 +10,10 @@ do not undo what was learned.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +23,8 @@ from torch.nn.functional import mse_loss
 
 from envs.dynamics import DecisionProblem, Episode
 from envs.vector import stacked
-from selector.data.paths import full_disk_named
-from selector.errors import ArtifactError, UnknownNameError, UsageError
+from policies.stored_lines import append_lines, whole_lines
+from selector.errors import UnknownNameError, UsageError
 from selector.learned.network import PointerNetwork
 from selector.learned.observation import FEATURES, Observation, candidate_features
 from selector.learned.shortlist import Shortlist
@@ -210,16 +208,13 @@ def oracle_trajectories(
         ArtifactError: When the file is damaged.
         DiskFullError: When the disk is full.
     """
-    done = {trajectory.query: trajectory for trajectory in _open(path)}
+    done = {trajectory.query: trajectory for trajectory in whole_lines(path, _trajectory, of="a trajectory")}
     missing = [query for query in queries if query not in done]
     with progress.track("oracle trajectories", len(queries)) as advance:
         advance(len(queries) - len(missing))
         for start in range(0, len(missing), CHUNK):
             made = _greedy(problem, missing[start : start + CHUNK])
-            with full_disk_named(path), path.open("ab") as file:
-                file.write("".join(json.dumps(asdict(one)) + "\n" for one in made).encode())
-                file.flush()
-                os.fsync(file.fileno())
+            append_lines(path, map(asdict, made))
             done |= {one.query: one for one in made}
             advance(len(made))
     return [done[query] for query in queries]
@@ -330,25 +325,5 @@ def _steps(problem: DecisionProblem, trajectory: Trajectory) -> list[tuple[Episo
     return steps
 
 
-def _open(path: Path) -> list[Trajectory]:
-    """The trajectories of a file; a last line torn by a kill is cut off."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    found: list[Trajectory] = []
-    end = 0
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            content = json.loads(line)
-            found.append(Trajectory(content["query"], tuple(content["actions"]), tuple(content["potentials"])))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"line {number} of {path} is damaged ({type(error).__name__})",
-                expected="the JSON of one trajectory",
-                remedy="Delete that line and train again: the other lines are kept.",
-            ) from error
-        end += len(line)
-    if lines:
-        with path.open("ab") as file:
-            file.truncate(end)
-    return found
+def _trajectory(row: Any) -> Trajectory:
+    return Trajectory(row["query"], tuple(row["actions"]), tuple(row["potentials"]))

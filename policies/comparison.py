@@ -23,6 +23,7 @@ from policies.compared import (
     prepare,
     reference,
 )
+from selector.data.paths import write_whole
 from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import OwnChoicesError, TooFewExamplesError, UnknownNameError, UsageError
@@ -31,7 +32,7 @@ from selector.evaluation.compare import Comparison, Entrants, compare_pools
 from selector.evaluation.measured import check_metrics
 from selector.evaluation.references import REFERENCES
 from selector.evaluation.report import write_report
-from selector.evaluation.results import results_of, write_results, write_whole
+from selector.evaluation.results import results_of, write_results
 from selector.evaluation.runs import run_once
 from selector.evaluation.stability import StabilityReport, measure_stability
 from selector.evaluation.tables import markdown_tables

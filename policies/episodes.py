@@ -6,17 +6,17 @@ random generator of its own, so that a collection that was cut ends as one that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from envs.corpus import CorpusProblem
 from envs.dynamics import Episode
-from selector.data.paths import full_disk_named
+from policies.stored_lines import append_lines, whole_lines
 from selector.progress import SILENT, Progress
 
 Mask = npt.NDArray[np.bool_]
@@ -112,6 +112,7 @@ def collect_episodes(
         The episodes.
 
     Raises:
+        ArtifactError: When what is stored is damaged.
         DiskFullError: When there is no room.
     """
     episodes = read_episodes(path)[:count]
@@ -129,26 +130,26 @@ def collect_episodes(
 
 
 def read_episodes(path: Path) -> list[StoredEpisode]:
-    """Reads stored episodes, up to a line torn by a kill.
+    """Reads stored episodes; a last line torn by a kill is cut off.
 
     Args:
         path: The file; a missing one holds none.
 
     Returns:
         The episodes.
+
+    Raises:
+        ArtifactError: When a line is damaged.
     """
-    episodes = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            entry = json.loads(line)
-            episodes.append(StoredEpisode(entry["number"], tuple(entry["actions"]), tuple(entry["rewards"])))
-        except (ValueError, KeyError, TypeError):
-            break
-    return episodes
+    return whole_lines(path, _episode, of="an episode")
+
+
+def _episode(row: Any) -> StoredEpisode:
+    return StoredEpisode(row["number"], tuple(row["actions"]), tuple(row["rewards"]))
 
 
 def append_episodes(path: Path, episodes: Sequence[StoredEpisode]) -> None:
-    """Adds episodes to a file.
+    """Adds episodes to a file; they are on the disk when this returns.
 
     Args:
         path: The file.
@@ -157,8 +158,7 @@ def append_episodes(path: Path, episodes: Sequence[StoredEpisode]) -> None:
     Raises:
         DiskFullError: When there is no room.
     """
-    with full_disk_named(path), path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(episode)) + "\n" for episode in episodes)
+    append_lines(path, map(asdict, episodes))
 
 
 def write_episodes(path: Path, episodes: Sequence[StoredEpisode]) -> None:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from selector.evaluation.results import write_whole
+from selector.data.paths import write_whole
 
 WHOLE_FILE = "whole"  # stands in a checkpoint that was written to its end
 KEPT = 2  # checkpoints; the newest may be cut short

@@ -18,8 +18,8 @@ from typing import Final
 from envs.corpus import CorpusProblem
 from envs.dynamics import Episode
 from policies.episodes import StoredEpisode
+from selector.data.paths import write_whole
 from selector.errors import ArtifactError
-from selector.evaluation.results import write_whole
 from selector.progress import SILENT, Progress
 from selector.types import Selection
 

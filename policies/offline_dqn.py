@@ -23,7 +23,7 @@ from stable_baselines3.common.logger import Logger, configure
 
 from envs.corpus import CorpusProblem
 from envs.dynamics import Episode
-from policies.checkpoints import extra_of, latest_checkpoint, patience_ended, steps_of
+from policies.checkpoint_folder import has_ended, latest_checkpoint, patience_ended
 from policies.corpus_config import STEPS_AN_EPISODE, CorpusTrainingConfig
 from policies.episodes import (
     Chooser,
@@ -100,10 +100,7 @@ def train_corpus_policy(
     }
     resumed = open_run(out, content, resume=resume)
     place = latest_checkpoint(out / "checkpoints") if resumed else None
-    ended = place is not None and (
-        steps_of(place) >= config.total_steps or patience_ended(config.patience, extra_of(place))
-    )
-    if not ended:
+    if not has_ended(place, total_steps=config.total_steps, patience=config.patience):
         (out / PROMPT_FILE).unlink(missing_ok=True)  # of a training whose checkpoints are gone
         _train(problem, dev, out=out, config=config, sizes=sizes, place=place, progress=progress)
     if config.finalists and not (out / PROMPT_FILE).is_file():

@@ -23,14 +23,8 @@ from stable_baselines3.common.logger import configure
 from envs.dynamics import DecisionProblem, Episode
 from envs.rewards import JudgingScorer
 from envs.vector import VectorDemoSelection, stacked
-from policies.checkpoints import (
-    extra_of,
-    latest_checkpoint,
-    patience_ended,
-    restore_checkpoint,
-    save_checkpoint,
-    steps_of,
-)
+from policies.checkpoint_folder import has_ended, latest_checkpoint, patience_ended
+from policies.checkpoints import restore_checkpoint, save_checkpoint
 from policies.cloning import (
     ORACLE_FILE,
     CloningConfig,
@@ -53,7 +47,7 @@ from policies.runs import (
     save_best,
 )
 from policies.vectorised import MaskedVecEnv
-from selector.evaluation.results import write_whole
+from selector.data.paths import write_whole
 from selector.learned.lm_features import PROMPT_FEATURES
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.learned.observation import feature_names
@@ -101,7 +95,7 @@ def train_policy(
     )
     resumed = open_run(out, run_content(config, provenance, network, data_fingerprint(problem, dev)), resume=resume)
     place = latest_checkpoint(out / "checkpoints") if resumed else None
-    if place is not None and _finished(place, config):
+    if has_ended(place, total_steps=config.total_steps, patience=config.patience):
         return out
     model = _learner(problem, config, network)
     if place is None:
@@ -200,11 +194,6 @@ def _learner(problem: DecisionProblem, config: PolicyTrainingConfig, network: Po
         seed=config.seed,
         device="cpu",
     )
-
-
-def _finished(place: Path, config: PolicyTrainingConfig) -> bool:
-    """Whether nothing is left to do behind a checkpoint: all steps taken, or patience at its end."""
-    return steps_of(place) >= config.total_steps or patience_ended(config.patience, extra_of(place))
 
 
 def _warm_start(

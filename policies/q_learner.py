@@ -1,26 +1,23 @@
 """Conservative Q-learning from stored transitions, and its state on disk (Kumar et al., 2020; Zhang, Feng & Tan, 2022).
 
 The loss is the absolute temporal difference to a target network, plus a term that keeps the values of actions which the
-data do not show below those of actions which it does. The state is JSON and safetensors; nothing is pickled.
+data do not show below those of actions which it does.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from policies.checkpoints import PREFIX
+from policies.checkpoint_folder import STATE_FILE, load_moments, new_checkpoint, reading, save_moments
 from policies.replay import Batch
-from selector.errors import ArtifactError
 from selector.learned.corpus_network import CorpusQNetwork
 from selector.learned.tensors import save_tensors
 
@@ -102,7 +99,7 @@ class ConservativeQLearner:
 def save_learner(
     folder: Path, learner: ConservativeQLearner, *, rng: np.random.Generator, extra: dict[str, Any]
 ) -> None:
-    """Writes a checkpoint beside its place, renames it, and deletes older ones.
+    """Writes a checkpoint and deletes older ones.
 
     Args:
         folder: Where checkpoints of the run lie.
@@ -113,22 +110,13 @@ def save_learner(
     Raises:
         DiskFullError: When there is no room.
     """
-    place = folder / f"{PREFIX}{learner.steps:09d}"
-    scratch = folder / f".{place.name}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    save_tensors(scratch / "network.safetensors", learner.network.state_dict())
-    save_tensors(scratch / "target.safetensors", learner.target.state_dict())
-    moments = learner.optimizer.state_dict()["state"]
-    flat = {f"{number}.{name}": tensor for number, state in moments.items() for name, tensor in state.items()}
-    save_tensors(scratch / "optimizer.safetensors", flat)
-    save_tensors(scratch / "generator.safetensors", {"torch": torch.get_rng_state()})
     state = {"steps": learner.steps, "batches": rng.bit_generator.state, "extra": extra}
-    (scratch / "state.json").write_text(json.dumps(state), encoding="utf-8")
-    shutil.rmtree(place, ignore_errors=True)
-    scratch.rename(place)
-    for older in sorted(folder.glob(f"{PREFIX}*"))[:-1]:
-        shutil.rmtree(older)
+    with new_checkpoint(folder, learner.steps) as place:
+        save_tensors(place / "network.safetensors", learner.network.state_dict())
+        save_tensors(place / "target.safetensors", learner.target.state_dict())
+        save_moments(place, learner.optimizer)
+        save_tensors(place / "generator.safetensors", {"torch": torch.get_rng_state()})
+        (place / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
 
 
 def restore_learner(place: Path, learner: ConservativeQLearner, *, rng: np.random.Generator) -> dict[str, Any]:
@@ -145,25 +133,13 @@ def restore_learner(place: Path, learner: ConservativeQLearner, *, rng: np.rando
     Raises:
         ArtifactError: When the checkpoint is damaged.
     """
-    try:
-        state = json.loads((place / "state.json").read_text(encoding="utf-8"))
+    with reading(place):
+        state = json.loads((place / STATE_FILE).read_text(encoding="utf-8"))
         learner.network.load_state_dict(load_file(place / "network.safetensors"))
         learner.target.load_state_dict(load_file(place / "target.safetensors"))
-        flat = load_file(place / "optimizer.safetensors")
+        load_moments(place, learner.optimizer)
         generator = load_file(place / "generator.safetensors")["torch"]
         learner.steps, extra = int(state["steps"]), dict(state["extra"])
         rng.bit_generator.state = state["batches"]
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise ArtifactError(
-            f"checkpoint {place} is damaged ({str(error).splitlines()[0]})",
-            expected="a checkpoint written by train-policy",
-            remedy="Delete it, or start afresh with --no-resume.",
-        ) from error
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in flat.items():
-        number, _, name = key.partition(".")
-        moments.setdefault(int(number), {})[name] = tensor
-    groups = learner.optimizer.state_dict()["param_groups"]
-    learner.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     torch.set_rng_state(generator)
     return extra

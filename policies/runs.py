@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from selector.data.paths import write_whole
 from selector.errors import ArtifactError, UsageError
-from selector.evaluation.results import write_whole
 from selector.learned.artifact import NetworkT
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
@@ -39,11 +39,12 @@ _SCRATCH: Final = f".{RUN_FILE}.new"
 _PARTS: Final = frozenset(
     [
         *("checkpoints", "best", ".best", "tensorboard"),
-        *("model", ".model", "evaluation.json", "evaluation.part"),  # of a warm-up
+        *("model", ".model", "evaluation.json", ".evaluation.json.new"),  # of a warm-up
         *("lm_usage.json", ".lm_usage.json.new", "prompt.json", ".prompt.json.new"),
         *(WARM_STARTS_FILE, f".{WARM_STARTS_FILE}.new"),
         *("uncertainty.safetensors", ".uncertainty.safetensors.new"),
-        *(f"{name}.{end}" for name in ("metrics", "episodes", "online", "oracle") for end in ("jsonl", "new")),
+        *("metrics.jsonl", ".metrics.jsonl.new", "oracle.jsonl"),
+        *("episodes.jsonl", "episodes.new", "online.jsonl", "online.new"),
     ]
 )
 """All that stands in a run folder beside run.json."""
@@ -191,9 +192,7 @@ def forget_metrics_after(run: Path, steps: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             continue
-    scratch = path.with_suffix(".new")
-    scratch.write_text("".join(kept), encoding="utf-8")
-    scratch.replace(path)
+    write_whole(path, "".join(kept))
 
 
 def save_best(run: Path, network: nn.Module, parity: Observation, metrics: Mapping[str, float]) -> None:

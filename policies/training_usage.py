@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from selector.evaluation.results import write_whole
+from selector.data.paths import write_whole
 from selector.lm.base import Usage
 from selector.progress import SILENT, Progress
 

@@ -26,6 +26,7 @@ from policies.warmup_episodes import TrainingTask, corpus_tasks, documents_apart
 from policies.warmup_evaluation import Gain, HeldOutPlan, few_shot_outcomes, gains, gains_as_json
 from policies.warmup_model import merged, write_model_folder
 from policies.warmup_training import train_model
+from selector.data.paths import write_whole
 from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import DataFileError, UsageError
@@ -217,10 +218,8 @@ class _Exam:
         return found
 
     def keep(self, name: str, value: Any) -> None:
-        """Writes beside the file and renames, so that a kill costs nothing that is there."""
-        scratch = self.path.with_suffix(".part")
-        scratch.write_text(json.dumps(self._there() | {name: value}, indent=1) + "\n", encoding="utf-8")
-        scratch.replace(self.path)
+        """Adds to the file, or changes what is there under a name."""
+        write_whole(self.path, json.dumps(self._there() | {name: value}, indent=1) + "\n")
 
     def _there(self) -> dict[str, Any]:
         there: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}

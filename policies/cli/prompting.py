@@ -183,9 +183,13 @@ def _template_row(one: TemplateScore) -> dict[str, Any]:
 def _generation_run(workspace: Workspace, config: GenerationConfig) -> dict[str, Any]:
     """What demonstrations depend on beside their query."""
     task = workspace.task
-    made_of = {"pool": task.pool.fingerprint, "template": task.template.fingerprint}
-    made_of |= {"near_duplicates": task.pool.near_duplicates}
-    return {"config": asdict(config), **made_of, "lm": workspace.engine.lm.fingerprint}
+    return {
+        "config": asdict(config),
+        "pool": task.pool.fingerprint,
+        "near_duplicates": task.pool.near_duplicates,
+        "template": task.template.fingerprint,
+        "lm": workspace.engine.lm.fingerprint,
+    }
 
 
 def _show_generated(rows: Sequence[dict[str, Any]], refused: dict[str, int]) -> None:

@@ -90,3 +90,28 @@ def full_disk_named(path: Path) -> Iterator[None]:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             raise DiskFullError(str(path)) from error
         raise
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Writes a text file whole or not at all.
+
+    Args:
+        path: The file; its folder is made when missing.
+        text: Its content.
+
+    Returns:
+        The path.
+
+    Raises:
+        DiskFullError: When there is no room; what stood there before stays.
+    """
+    scratch = path.with_name(f".{path.name}.new")
+    with full_disk_named(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch.write_text(text, encoding="utf-8")
+            scratch.replace(path)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
+    return path

@@ -16,9 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from selector.data.paths import write_whole
 from selector.data.pool import canonical_example
 from selector.evaluation.metered import PHASES, PhaseUsage
-from selector.evaluation.results import write_whole
 from selector.evaluation.runs import QueryOutcome, Row
 from selector.lm.base import Usage
 from selector.types import Example

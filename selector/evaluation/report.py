@@ -14,12 +14,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from selector.data.paths import write_whole
 from selector.errors import UsageError
 from selector.evaluation.charts import accuracy_chart, cost_chart
 from selector.evaluation.compare import Comparison
 from selector.evaluation.curves import SHOWN_SETS, method_names, order_chart, shots_chart
 from selector.evaluation.drawing import marker, style_of
-from selector.evaluation.results import several_pools, write_whole
+from selector.evaluation.results import several_pools
 from selector.evaluation.samples import inline_json, report_data
 from selector.evaluation.sections import facts, result_rows, set_rows, verdict_card, verdicts_by_shots
 from selector.evaluation.stability import StabilityReport

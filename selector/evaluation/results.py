@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from selector.data.paths import full_disk_named
+from selector.data.paths import write_whole
 from selector.evaluation.compare import Comparison, Summary
 from selector.evaluation.measured import mean_metrics, measured
 from selector.evaluation.metered import PHASES
@@ -137,31 +137,6 @@ def write_results(folder: Path, comparisons: Sequence[Comparison], *, context: M
     write_whole(folder / "per_query.csv", _per_query([row for comparison in comparisons for row in comparison.rows]))
     write_whole(folder / "runs.csv", _runs(content["rows"]))
     return write_whole(folder / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Writes a text file whole or not at all.
-
-    Args:
-        path: The file; its folder is made when missing.
-        text: Its content.
-
-    Returns:
-        The path.
-
-    Raises:
-        DiskFullError: When there is no room; what stood there before stays.
-    """
-    scratch = path.with_name(f".{path.name}.new")
-    with full_disk_named(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_text(text, encoding="utf-8")
-            scratch.replace(path)
-        except OSError:
-            scratch.unlink(missing_ok=True)
-            raise
-    return path
 
 
 def _runs(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from envs.planted_corpus import planted_corpus_problem
 from policies.episodes import collect_episodes, read_episodes
+from selector.errors import ArtifactError
 
 
 def test_half_of_the_random_episodes_are_balanced(tmp_path: Path) -> None:
@@ -32,3 +33,20 @@ def test_episodes_are_collected_with_one_call_a_step(tmp_path: Path) -> None:
     before = problem.scorer.calls  # type: ignore[attr-defined]
     collect_episodes(problem, tmp_path / "e.jsonl", count=16, copies=8, seed=0)
     assert problem.scorer.calls - before == 1 + 2 * 3  # type: ignore[attr-defined]  # zero-shot, and two batches of three steps
+
+
+def test_a_damaged_episode_is_named_and_the_others_stay(tmp_path: Path) -> None:
+    """Guards hours of rewards: what followed a damaged line was taken for torn, and overwritten."""
+    problem, _, _ = planted_corpus_problem()
+    path = tmp_path / "e.jsonl"
+    collect_episodes(problem, path, count=4, copies=4, seed=0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    assert len(read_episodes(path)) == 3
+    collect_episodes(problem, path, count=4, copies=4, seed=0)
+    assert path.read_bytes() == whole
+    damaged = whole.replace(b'"actions"', b'"acts"', 1)
+    path.write_bytes(damaged)
+    with pytest.raises(ArtifactError, match="line 1 of"):
+        collect_episodes(problem, path, count=6, copies=4, seed=0)
+    assert path.read_bytes() == damaged

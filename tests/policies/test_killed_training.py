@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from policies.checkpoints import latest_checkpoint
+from policies.checkpoint_folder import latest_checkpoint
 from policies.finalists import PROMPT_FILE
 
 PER_QUERY = """

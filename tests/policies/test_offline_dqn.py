@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from envs.corpus import CorpusProblem, corpus_problem
 from envs.dynamics import DecisionConfig
 from envs.planted_corpus import optimal_value, planted_corpus_problem, random_values
-from policies.checkpoints import latest_checkpoint
+from policies.checkpoint_folder import latest_checkpoint
 from policies.corpus_config import CorpusTrainingConfig
 from policies.episodes import collect_episodes, random_chooser, read_episodes, roll_episodes
 from policies.export import check_parity, export_policy

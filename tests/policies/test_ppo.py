@@ -16,7 +16,7 @@ from envs.demonstrations import query_problem
 from envs.dynamics import DecisionConfig, DecisionProblem
 from envs.planted import planted_problem
 from envs.vector import VectorDemoSelection
-from policies.checkpoints import latest_checkpoint
+from policies.checkpoint_folder import latest_checkpoint
 from policies.export import check_parity, export_policy
 from policies.planted_study import permutation_p, run_planted_study
 from policies.policy_config import PolicyTrainingConfig
@@ -243,6 +243,11 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     place = latest_checkpoint(run / "checkpoints")
     assert place is not None
     place = place.rename(place.with_name("step-000000032"))  # as if the run had been cut half-way
+    state = (place / "state.json").read_text()
+    (place / "state.json").write_text(state.replace('"numpy"', '"random"'))  # ended in a KeyError
+    with pytest.raises(ArtifactError, match="--no-resume"):
+        train(run, small(total_steps=64))
+    (place / "state.json").write_text(state)
     (place / "policy.safetensors").write_bytes(b"\x00" * 10)
     with pytest.raises(ArtifactError, match="--no-resume"):
         train(run, small(total_steps=64))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from selector.data.paths import write_whole
 from selector.errors import DiskFullError
 from selector.evaluation.compare import Comparison
-from selector.evaluation.results import results_of, shown_p, write_results, write_whole
+from selector.evaluation.results import results_of, shown_p, write_results
 from selector.evaluation.statistics import PairedDifference
 
 CONTEXT = {"task": "toy", "lm": "toy-induction-1", "command": "shotsmith compare"}
