@@ -186,9 +186,5 @@ class EngineScorer:
         if self._kind != "accuracy":
             logprobs: Values = self._engine.gold_logprobs(asked, selections)
             return (logprobs if self._kind == "logprob" else np.exp(logprobs)), None
-        answers = self._engine.predict(asked, selections)
-        pairs = zip(answers, asked, strict=True)
-        right = np.array(
-            [float(self._engine.is_right(answer.label, str(query.label), query.aliases)) for answer, query in pairs]
-        )
+        right = self._engine.right(asked, self._engine.predict(asked, selections)).astype(np.float64)
         return right, right

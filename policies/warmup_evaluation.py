@@ -80,13 +80,8 @@ def few_shot_outcomes(
         for seed in range(plan.seeds):
             pipeline = Pipeline(RandomSelector(task.pool, seed=seed), engine)
             answers = pipeline.predict(queries, plan.shots, advance=advance)
-            runs.append(
-                [
-                    engine.is_right(own.label, str(query.label), query.aliases)
-                    for own, query in zip(answers, queries, strict=True)
-                ]
-            )
-    outcomes: Values = np.mean(np.array(runs, dtype=np.float64), axis=0)
+            runs.append(engine.right(queries, answers))
+    outcomes: Values = np.mean(runs, axis=0)
     return outcomes
 
 

@@ -115,9 +115,7 @@ class DemonstrationSource:
 
         def engine(pool: Pool) -> InferenceEngine:
             own = workspace.engine
-            if pool is first:
-                return own
-            return InferenceEngine(own.lm, own.template, pool, scoring=own.scoring, calibration=own.calibration)
+            return own if pool is first else own.changed(pool=pool)
 
         others = queries_of_another_task(folder, workspace.task) if force else ()
 

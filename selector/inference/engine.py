@@ -94,6 +94,30 @@ class InferenceEngine:
         """
         return self.template.labels
 
+    def changed(
+        self, *, template: PromptTemplate | None = None, pool: Pool | None = None, calibration: str | None = None
+    ) -> InferenceEngine:
+        """Makes an engine over the same language model that differs in what is given.
+
+        Args:
+            template: Another template.
+            pool: Another pool.
+            calibration: Another calibration.
+
+        Returns:
+            The engine.
+
+        Raises:
+            ShotsmithError: When these do not go together; see the class.
+        """
+        return InferenceEngine(
+            self.lm,
+            self.template if template is None else template,
+            self.pool if pool is None else pool,
+            scoring=self.scoring,
+            calibration=self.calibration if calibration is None else calibration,
+        )
+
     def require_shared_labels(self, what: str) -> None:
         """Makes sure that a column of a score matrix means the same for every query.
 
@@ -271,8 +295,20 @@ class InferenceEngine:
         Returns:
             The share between 0 and 1.
         """
-        pairs = zip(self.predict(queries, selections), queries, strict=True)
-        return float(np.mean([self.is_right(own.label, str(query.label), query.aliases) for own, query in pairs]))
+        return float(np.mean(self.right(queries, self.predict(queries, selections))))
+
+    def right(self, queries: Sequence[Query], predictions: Sequence[Prediction]) -> npt.NDArray[np.bool_]:
+        """Tells which answers count as the gold ones; see `is_right`.
+
+        Args:
+            queries: N labelled queries.
+            predictions: N predictions of `predict`.
+
+        Returns:
+            (N,) whether they do.
+        """
+        pairs = zip(queries, predictions, strict=True)
+        return np.array([self.is_right(own.label, str(query.label), query.aliases) for query, own in pairs], dtype=bool)
 
     def is_right(self, answer: str, gold: str, aliases: Sequence[str] = ()) -> bool:
         """Tells whether an answer counts as the gold one; free texts by the template's answer rule.

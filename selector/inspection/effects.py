@@ -139,7 +139,7 @@ def explain(
         )
     (fitted,) = engine.fit([query], [selection])
     # One query alone has no batch to calibrate by.
-    plain = _with_pool(engine, engine.pool) if engine.calibration == "batch" else engine
+    plain = engine.changed(calibration="none") if engine.calibration == "batch" else engine
     (prediction,) = plain.predict([query], [fitted])
     asked = replace(query, label=prediction.label) if query.label is None else query
     shown = [engine.pool[index] for index in fitted.indices]
@@ -186,7 +186,7 @@ class _Prompts:
         self._selections += [moved(count, place, target) for place in places for target in places]
         self._selections += [self._flipped(place, at) for (place, _), at in flipped.items()]
         asked = list(dict.fromkeys(self._selections))
-        pool = _with_pool(engine, Pool(own)) if own else engine
+        pool = engine.changed(pool=Pool(own)) if own else engine
         values = pool.gold_logprobs([query] * len(asked), asked)
         self._of = dict(zip(asked, map(float, values), strict=True))
         self._at = flipped
@@ -215,9 +215,3 @@ class _Prompts:
 
     def _flipped(self, place: int, at: int) -> Selection:
         return Selection.of(*(at if other == place else other for other in range(len(self._shown))))
-
-
-def _with_pool(engine: InferenceEngine, pool: Pool) -> InferenceEngine:
-    """The same engine over other demonstrations, without batch calibration."""
-    calibration = "none" if engine.calibration == "batch" else engine.calibration
-    return InferenceEngine(engine.lm, engine.template, pool, scoring=engine.scoring, calibration=calibration)

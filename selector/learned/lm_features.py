@@ -12,7 +12,6 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from selector.errors import UsageError
 from selector.inference.calibration import log_softmax
 from selector.inference.engine import InferenceEngine
 from selector.learned.shortlist import Shortlist
@@ -77,12 +76,7 @@ class EngineReader:
     """
 
     def __init__(self, engine: InferenceEngine, queries: Sequence[Query], *, view: str = PROMPT_VIEW) -> None:
-        if engine.template.free_text:
-            raise UsageError(
-                "features of the language model were asked for, and targets are free text",
-                expected="a closed set of labels",
-                remedy="Leave the features out.",
-            )
+        engine.require_label_scores("features of the language model")
         self._engine = engine
         self._queries = queries
         engine.require_shared_labels("features of the language model")

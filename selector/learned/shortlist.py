@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from selector.data.pool import Pool
 from selector.prompting.embedding_text import input_text
-from selector.strategies.base import require_enough
-from selector.strategies.dense import NearestSelector
+from selector.strategies.dense import NearestSelector, nearest_shortlists
 from selector.types import Query
 
 TokenCounts = Callable[[Sequence[int]], Sequence[int]]
@@ -56,7 +54,7 @@ def build_shortlists(
     Args:
         queries: N queries.
         nearest: The pool, its embeddings and their search.
-        size: K; a pool that has fewer after leave-one-out gives what it has.
+        size: K, or `at_least` when that is more; a pool that has fewer after leave-one-out gives what it has.
         at_least: How many candidates are needed.
         per_label: How many of them are the nearest of each label, so that none is missing, as far as K goes around.
         token_counts: Counts the tokens of candidates, once for each shortlist; None leaves them uncounted.
@@ -69,12 +67,9 @@ def build_shortlists(
     """
     if not queries:
         return []
-    for query in queries:
-        require_enough(nearest.pool, query, at_least)
-    # All queries are embedded, and searched for, together.
+    found = [one.indices[::-1] for one in nearest_shortlists(nearest, queries, at_least, size=size)]
     embedded = nearest.query_encoder.encode([input_text(query) for query in queries])
     places = {label: place for place, label in enumerate(nearest.pool.labels)}
-    found = _nearest_of(queries, nearest, size)
     if share := min(per_label, size // max(len(places), 1)):
         for number, (query, row) in enumerate(zip(queries, embedded, strict=True)):
             found[number] = _with_every_label(nearest, query, row, indices=found[number], share=share)
@@ -82,18 +77,6 @@ def build_shortlists(
     if token_counts is None:
         return shortlists
     return [replace(own, tokens=np.array(token_counts(own.indices), dtype=np.int64)) for own in shortlists]
-
-
-def _nearest_of(queries: Sequence[Query], nearest: NearestSelector, size: int) -> list[tuple[int, ...]]:
-    """The `size` nearest of each query, or all that leave-one-out leaves of a small pool, best first."""
-    pool: Pool = nearest.pool
-    counts = [min(size, len(pool) - len(pool.duplicates_of(query))) for query in queries]
-    found: dict[int, tuple[int, ...]] = {}
-    for count in sorted(set(counts)):
-        numbers = [number for number, own in enumerate(counts) if own == count]
-        selections = nearest.select([queries[number] for number in numbers], count)
-        found.update((number, one.indices[::-1]) for number, one in zip(numbers, selections, strict=True))
-    return [found[number] for number in range(len(queries))]
 
 
 def _with_every_label(

@@ -165,4 +165,4 @@ def _calibrating(engine: InferenceEngine, calibration: str) -> InferenceEngine:
         return engine
     if calibration not in PROBE_CALIBRATIONS:
         raise UnknownNameError("calibration of probes", calibration, known=PROBE_CALIBRATIONS)
-    return InferenceEngine(engine.lm, engine.template, engine.pool, scoring=engine.scoring, calibration=calibration)
+    return engine.changed(calibration=calibration)

@@ -42,12 +42,7 @@ def right_answers(engine: InferenceEngine, queries: Sequence[Example], orders: S
     if engine.template.free_text:
         if any(query.label is None for query in queries):
             raise UnknownLabelError(str(None), known=("any text",), where="a labelled query")
-        predictions = engine.predict(asked, shown)
-        right = [
-            engine.is_right(own.label, str(query.label), query.aliases)
-            for own, query in zip(predictions, asked, strict=True)
-        ]
-        return np.array(right, dtype=np.bool_).reshape(shape)
+        return engine.right(asked, engine.predict(asked, shown)).reshape(shape)
     gold = engine.gold_columns(queries)
     scores = engine.score(asked, shown)
     scores = scores.reshape(*shape, scores.shape[1])

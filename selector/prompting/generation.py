@@ -173,12 +173,7 @@ def generate_demonstrations(
         UsageError: When targets are free text: there are no labels to write for.
         OwnChoicesError: When queries have choices of their own.
     """
-    if engine.template.free_text:
-        raise UsageError(
-            "demonstrations for each label were asked for, and targets are free text",
-            expected="a closed set of labels",
-            remedy="Choose another task.",
-        )
+    engine.require_label_scores("writing demonstrations for each label")
     engine.require_shared_labels("writing demonstrations for each label")
     engine.fit(queries, [Selection.of()] * len(queries))
     before = engine.lm.usage
@@ -202,8 +197,7 @@ def generate_demonstrations(
                 added += examples
             advance(1)
     pool = Pool([*engine.pool, *added], near_duplicates=engine.pool.near_duplicates)
-    longer = InferenceEngine(engine.lm, engine.template, pool, scoring=engine.scoring, calibration=engine.calibration)
-    return GeneratedDemonstrations(longer, tuple(generations), engine.lm.usage - before, positions)
+    return GeneratedDemonstrations(engine.changed(pool=pool), tuple(generations), engine.lm.usage - before, positions)
 
 
 def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig, shown: Pool) -> list[Generation]:

@@ -111,19 +111,6 @@ class RankedInstruction:
     usage: Usage
 
 
-def with_template(engine: InferenceEngine, template: PromptTemplate) -> InferenceEngine:
-    """Makes an engine that differs in its template only.
-
-    Args:
-        engine: Whose model, pool, scoring and calibration are kept.
-        template: The other template.
-
-    Returns:
-        The engine.
-    """
-    return InferenceEngine(engine.lm, template, engine.pool, scoring=engine.scoring, calibration=engine.calibration)
-
-
 def induction_blocks(template: PromptTemplate, examples: Sequence[Example]) -> list[str]:
     """Renders demonstrations as an induction prompt shows them: without the template, which might give it away.
 
@@ -257,16 +244,13 @@ def _judged(prompt: str, text: str, known: set[str]) -> Proposal:
 def _scored(
     engine: InferenceEngine, instruction: str, origin: str, dev: Sequence[Example], shown: Sequence[Selection]
 ) -> RankedInstruction:
-    changed = with_template(engine, replace(engine.template, instruction=instruction))
+    changed = engine.changed(template=replace(engine.template, instruction=instruction))
     before = engine.lm.usage
     for query in dev:
         if query.label is None:
             raise UnknownLabelError(str(query.label), known=changed.labels, where="a labelled query")
     predictions = changed.predict(dev, shown)
-    right = [
-        changed.is_right(one.label, str(query.label), query.aliases)
-        for one, query in zip(predictions, dev, strict=True)
-    ]
+    right = changed.right(dev, predictions)
     if not changed.labels:  # written answers, or choices of each query's own
         gold = changed.gold_logprobs(dev, shown)
     else:

@@ -19,7 +19,6 @@ from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
 from selector.ordering.entropy import Probabilities, entropy
 from selector.progress import SILENT, Progress
-from selector.prompting.instructions import with_template
 from selector.prompting.template import PromptTemplate
 from selector.types import Query, Selection
 
@@ -92,7 +91,7 @@ def rank_templates(
     with progress.track("ranking templates", len(templates)) as advance:
         for place, template in enumerate(templates):
             before = engine.lm.usage
-            probabilities = with_template(engine, template).probabilities(queries, shown)
+            probabilities = engine.changed(template=template).probabilities(queries, shown)
             ranked.append(
                 TemplateScore(
                     template=template,

@@ -111,9 +111,7 @@ def explain_choice(answerer: Answerer, recipe: Recipe, query: Query) -> Explaine
 
 def _by_itself(engine: InferenceEngine) -> InferenceEngine:
     """One query alone has no batch to calibrate by."""
-    if engine.calibration != "batch":
-        return engine
-    return InferenceEngine(engine.lm, engine.template, engine.pool, scoring=engine.scoring)
+    return engine.changed(calibration="none") if engine.calibration == "batch" else engine
 
 
 def _influence(engine: InferenceEngine, query: Query, answer: Prediction, shown: Selection) -> dict[int, float]:
