@@ -40,7 +40,6 @@ from selector.prompting.instructions import (
     InductionConfig,
     induce_instructions,
     rank_instructions,
-    with_template,
 )
 from selector.prompting.mutual_information import rank_templates
 from selector.prompting.reasoning.auto_cot import AutoCoT
@@ -293,7 +292,7 @@ def _without_rows(trace: Mapping[str, Any]) -> dict[str, Any]:
 
 def _right(engine: InferenceEngine, template: PromptTemplate, test: Sequence[Example]) -> list[int]:
     """Which test queries are answered rightly without demonstrations, 0 or 1 each."""
-    answers = with_template(engine, template).predict(test, [Selection.of()] * len(test))
+    answers = engine.changed(template=template).predict(test, [Selection.of()] * len(test))
     return [int(one.label == query.label) for one, query in zip(answers, test, strict=True)]
 
 

@@ -8,6 +8,7 @@ from html import escape
 from selector.evaluation.compare import Summary
 
 TOP = 14
+MARKER_RADIUS = 5  # about, pixels
 COLOURS, MARKERS, DASHES = 6, 7, 4  # 6 and 7 have no common factor: 42 lines differ in colour or marker
 
 
@@ -76,18 +77,17 @@ def text(kind: str, content: str, place: tuple[float, float], *, anchor: str = "
     )
 
 
-def marker(number: int, place: tuple[float, float], *, size: float = 5) -> str:
+def marker(number: int, place: tuple[float, float]) -> str:
     """Draws the marker of a line; neighbours in number differ in shape.
 
     Args:
         number: Of the line.
         place: Its centre, pixels.
-        size: About its radius, pixels.
 
     Returns:
         An SVG element.
     """
-    x, y, r = place[0], place[1], size
+    x, y, r = *place, MARKER_RADIUS
     arm = 0.4 * r
     shapes = [
         _circle(x, y, r),

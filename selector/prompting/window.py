@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from selector.errors import PromptTooLongError
 from selector.lm.base import LanguageModel
 
+SEPARATOR = "\n\n"  # behind the opening and every demonstration
 BEGINNING = 1  # tokens; some models put one before every text
 
 
@@ -18,7 +19,6 @@ def fitted_prompt(
     reserve: int,
     uid: str,
     opening: str = "",
-    separator: str = "\n\n",
 ) -> str:
     """Joins demonstrations and a query, without the first demonstrations where the window is short.
 
@@ -29,7 +29,6 @@ def fitted_prompt(
         reserve: Tokens that are kept free for what will be written.
         uid: Of the query, for the error.
         opening: Stands before everything and is kept too; may be empty.
-        separator: Stands behind the opening and every demonstration.
 
     Returns:
         The prompt.
@@ -39,7 +38,7 @@ def fitted_prompt(
     """
     for first in range(len(shown) + 1):
         kept = [*([opening] if opening else []), *shown[first:]]
-        prompt = "".join(text + separator for text in kept) + query
+        prompt = "".join(text + SEPARATOR for text in kept) + query
         # A token covers at least one byte, so short texts fit without being counted.
         if len(prompt.encode()) + BEGINNING + reserve <= lm.context_length:
             return prompt
