@@ -34,11 +34,12 @@ class _Columns:
         return [*self.inputs, *self.choices, *named]
 
 
-def rows_of(path: Path) -> Iterator[Row]:
+def rows_of(path: Path, *, suffix: str = "") -> Iterator[Row]:
     """Reads the rows of a local file, one after the other, with all their columns.
 
     Args:
         path: A .jsonl, .csv or .parquet file.
+        suffix: Which of these it is, where its own suffix does not say.
 
     Yields:
         Where each row stands, and its columns.
@@ -47,7 +48,7 @@ def rows_of(path: Path) -> Iterator[Row]:
         DataFileError: When the file is missing, unreadable or of another format.
     """
     readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    reader = readers.get(path.suffix.lower())
+    reader = readers.get(suffix or path.suffix.lower())
     if reader is None:
         raise DataFileError(
             f"{path} ends in {path.suffix!r}", expected=f"one of {', '.join(readers)}", remedy="Convert the file."

@@ -6,7 +6,6 @@ each (low mean entropy). The mutual information of input and answer is the diffe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from selector.data.loading import rows_of
 from selector.errors import DataFileError, InvalidExampleError, TooFewExamplesError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
@@ -123,30 +123,19 @@ def load_templates(path: Path, base: PromptTemplate) -> list[PromptTemplate]:
         TemplateError: When a template cannot be read.
         UsageError: When the labels differ from those of the base.
     """
-    if not path.is_file():
-        raise DataFileError(f"there is no file {path}", expected="a JSONL file of templates", remedy="Check the path.")
-    templates = []
-    try:
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-            if line.strip():
-                templates.append(_template(json.loads(line), base, f"{path} line {number}"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataFileError(
-            f"{path} cannot be read ({error})", expected="one JSON object per line, in UTF-8", remedy="Correct it."
-        ) from error
+    templates = [_template(row, base, where) for where, row in rows_of(path, suffix=".jsonl")]
     if not templates:
         raise DataFileError(f"{path} holds no templates", expected="at least one line", remedy="Check the file.")
     return templates
 
 
-def _template(row: Any, base: PromptTemplate, where: str) -> PromptTemplate:
-    texts = row if isinstance(row, Mapping) else {}
+def _template(texts: Mapping[str, Any], base: PromptTemplate, where: str) -> PromptTemplate:
     labels = texts.get("labels", {})
     fits = bool(texts) and set(texts) <= set(KEYS) and isinstance(labels, Mapping)
     written = [*(value for key, value in texts.items() if key != "labels"), *(labels.values() if fits else ())]
     if not fits or not all(isinstance(value, str) for value in written):
         raise InvalidExampleError(
-            f"{where} is {row!r}",
+            f"{where} is {texts!r}",
             expected=f"an object with some of {', '.join(KEYS)}, the last an object and the others texts",
             remedy="Correct the line.",
         )

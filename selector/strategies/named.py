@@ -26,7 +26,7 @@ from selector.strategies.description_length import MDLSelector
 from selector.strategies.determinantal import DPPSelector
 from selector.strategies.determinantal_sampling import DPPSampleSelector
 from selector.strategies.diverse import MMRSelector
-from selector.strategies.exported import load_policy, queries_of_another_task
+from selector.strategies.exported import load_learned, queries_of_another_task
 from selector.strategies.fixed import FixedSelector
 from selector.strategies.influence import InfluenceSelector
 from selector.strategies.lexical import BM25Selector
@@ -183,11 +183,9 @@ def build_selector(
     if method.startswith(DPP_OVER):
         return DPPSelector(RetrieverSelector.load(method.removeprefix(DPP_OVER), pool))
     folder = Path(method)
-    if (folder / CARD_FILE).is_file():
-        return RetrieverSelector.load(folder, pool)
-    if (folder / MANIFEST_FILE).is_file():
+    if (folder / CARD_FILE).is_file() or (folder / MANIFEST_FILE).is_file():
         others = queries_of_another_task(folder, task) if force and task is not None else ()
-        return load_policy(folder, pool, force=force, engine=lambda: engine, task_queries=others)
+        return load_learned(folder, pool, force=force, engine=lambda: engine, task_queries=others)
     raise UnknownNameError(
         "method",
         method,

@@ -5,12 +5,12 @@ Reads them from JSONL or makes them of examples. This module knows nothing of pr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selector.data.loading import rows_of
 from selector.data.pool import Pool, normalised_text
 from selector.errors import DataFileError, InvalidExampleError, UsageError
 from selector.prompting.embedding_text import input_text
@@ -196,23 +196,12 @@ def infer_kind(rows: Sequence[tuple[str, Mapping[str, Any]]], path: Path) -> str
 
 
 def _rows(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
-    if not path.is_file():
-        raise DataFileError(f"there is no file {path}", expected="a JSONL file", remedy="Check the path.")
-    rows: list[tuple[str, Mapping[str, Any]]] = []
-    try:
-        # Not splitlines: a text may hold U+2028 and its like, which JSON writes as they are.
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-            if line.strip():
-                row, where = json.loads(line), f"{path} line {number}"
-                if not isinstance(row, dict) or not isinstance(row.get("question"), str):
-                    raise InvalidExampleError(
-                        f"{where} has no text 'question'", expected="question and answer", remedy="Correct the row."
-                    )
-                rows.append((where, row))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataFileError(
-            f"{path} cannot be read ({error})", expected="one JSON object per line, in UTF-8", remedy="Correct it."
-        ) from error
+    rows = list(rows_of(path, suffix=".jsonl"))
+    for where, row in rows:
+        if not isinstance(row.get("question"), str):
+            raise InvalidExampleError(
+                f"{where} has no text 'question'", expected="question and answer", remedy="Correct the row."
+            )
     if not rows:
         raise DataFileError(f"{path} holds no rows", expected="at least one row", remedy="Check the file.")
     return rows

@@ -189,11 +189,11 @@ def test_templates_are_read_over_the_tasks_own(tmp_path: Path) -> None:
     ("line", "error", "fragment"),
     [
         ("", DataFileError, "no templates"),
-        ("{", DataFileError, "cannot be read"),
+        ("{", DataFileError, "line 1 is not JSON"),
         ('{"wording": "x"}', InvalidExampleError, "line 1"),
         ('{"instruction": 3}', InvalidExampleError, "line 1"),
         ('{"labels": []}', InvalidExampleError, "line 1"),
-        ("[]", InvalidExampleError, "line 1"),
+        ("[]", DataFileError, "line 1"),
         ('{"labels": {"fresh": " good"}}', UsageError, "verbalizes"),
     ],
 )

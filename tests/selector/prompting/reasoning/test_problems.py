@@ -60,8 +60,8 @@ def test_the_kind_of_answer_is_told_from_the_rows(row: Any, kind: str, answer: s
     ("rows", "error", "fragment"),
     [
         ([], DataFileError, "no rows"),
-        (["{"], DataFileError, "cannot be read"),
-        (["[1]"], InvalidExampleError, "line 1"),
+        (["{"], DataFileError, "line 1 is not JSON"),
+        (["[1]"], DataFileError, "line 1"),
         ([{"question": "How?", "answer": "1", "parts": [["a"]]}], InvalidExampleError, "parts"),
         ([{"question": "How?", "answer": "1", "choices": ["x"] * 11}], InvalidExampleError, "choices"),
         ([{"question": " ", "answer": "1"}], InvalidExampleError, "question"),
