@@ -28,6 +28,7 @@ from benchmarks.prompt_wordings import INSTRUCTIONS, TEMPLATES
 from benchmarks.studied_tasks import studied_task
 from selector.errors import UnknownNameError, UsageError
 from selector.evaluation.statistics import paired_bootstrap
+from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import LanguageModel
 from selector.lm.config import LanguageModelConfig
@@ -292,7 +293,7 @@ def _without_rows(trace: Mapping[str, Any]) -> dict[str, Any]:
 
 def _right(engine: InferenceEngine, template: PromptTemplate, test: Sequence[Example]) -> list[int]:
     """Which test queries are answered rightly without demonstrations, 0 or 1 each."""
-    answers = engine.changed(template=template).predict(test, [Selection.of()] * len(test))
+    answers = changed_engine(engine, template=template).predict(test, [Selection.of()] * len(test))
     return [int(one.label == query.label) for one, query in zip(answers, test, strict=True)]
 
 

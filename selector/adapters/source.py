@@ -105,6 +105,7 @@ class DemonstrationSource:
             ArtifactMismatchError: When a policy was made for another pool or encoder and `force` is off.
             TaskFileError: When the task file is missing or wrong.
         """
+        from selector.inference.changed import changed_engine
         from selector.inference.engine import InferenceEngine
         from selector.strategies.exported import load_learned, queries_of_another_task
         from selector.strategies.updated import updated_selector
@@ -115,7 +116,7 @@ class DemonstrationSource:
 
         def engine(pool: Pool) -> InferenceEngine:
             own = workspace.engine
-            return own if pool is first else own.changed(pool=pool)
+            return own if pool is first else changed_engine(own, pool=pool)
 
         others = queries_of_another_task(folder, workspace.task) if force else ()
 

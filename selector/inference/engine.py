@@ -6,7 +6,6 @@ log-probabilities as label scores. It knows nothing of how demonstrations were c
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selector.data.pool import Pool
-from selector.errors import OwnChoicesError, PromptTooLongError, ServerCapabilityError, UnknownLabelError, UsageError
+from selector.errors import OwnChoicesError, UnknownLabelError, UsageError
 from selector.inference.answers import answer_rule
 from selector.inference.calibration import (
     CONTENT_FREE,
@@ -24,12 +23,11 @@ from selector.inference.calibration import (
     contextually_calibrated,
     log_softmax,
 )
+from selector.inference.context_window import fitted_selection
 from selector.inference.scoring import Request, scoring_function
-from selector.lm.base import LanguageModel, gives_exact_scores
+from selector.lm.base import LanguageModel, require_exact_scores
 from selector.prompting.template import PromptTemplate
 from selector.types import Prediction, Query, Selection
-
-logger = logging.getLogger(__name__)
 
 CHUNK = 32  # queries per language-model call of `predict`: enough to share prefixes, short enough to show progress
 
@@ -83,7 +81,7 @@ class InferenceEngine:
         self._function = scoring_function(scoring)
         self._premise = template.premise if self._function.less_premise else ""
         if scoring != "direct":
-            _require_exact(lm, f"{scoring} scoring", 'Set scoring = "direct"')
+            require_exact_scores(lm, f"{scoring} scoring", 'Set scoring = "direct"')
         self._demonstration_tokens: dict[int, int] = {}
 
     @property
@@ -93,30 +91,6 @@ class InferenceEngine:
         Then the columns of a query are its choices, and rows of fewer choices than others end in -inf.
         """
         return self.template.labels
-
-    def changed(
-        self, *, template: PromptTemplate | None = None, pool: Pool | None = None, calibration: str | None = None
-    ) -> InferenceEngine:
-        """Makes an engine over the same language model that differs in what is given.
-
-        Args:
-            template: Another template.
-            pool: Another pool.
-            calibration: Another calibration.
-
-        Returns:
-            The engine.
-
-        Raises:
-            ShotsmithError: When these do not go together; see the class.
-        """
-        return InferenceEngine(
-            self.lm,
-            self.template if template is None else template,
-            self.pool if pool is None else pool,
-            scoring=self.scoring,
-            calibration=self.calibration if calibration is None else calibration,
-        )
 
     def require_shared_labels(self, what: str) -> None:
         """Makes sure that a column of a score matrix means the same for every query.
@@ -159,7 +133,11 @@ class InferenceEngine:
         Raises:
             PromptTooLongError: When a query does not fit even without demonstrations.
         """
-        return [self._fit_one(query, selection) for query, selection in zip(queries, selections, strict=True)]
+        reserve = self.template.answer_tokens
+        return [
+            fitted_selection(query, selection, lm=self.lm, reserve=reserve, texts=self._asked)
+            for query, selection in zip(queries, selections, strict=True)
+        ]
 
     def score(self, queries: Sequence[Query], selections: Sequence[Selection]) -> Scores:
         """Scores every label for every query, each by itself: no batch calibration.
@@ -210,7 +188,9 @@ class InferenceEngine:
             ServerCapabilityError: When targets are free text and the model's scores may be bounds.
         """
         if self.template.free_text:
-            _require_exact(self.lm, "the log-probability of a free text", "Choose a method that needs only answers")
+            require_exact_scores(
+                self.lm, "the log-probability of a free text", "Choose a method that needs only answers"
+            )
             return self._target_logprobs(queries, self.fit(queries, selections))
         columns = self.gold_columns(queries)
         logprobs: Scores = log_softmax(self.score(queries, selections))[np.arange(len(columns)), columns]
@@ -400,36 +380,13 @@ class InferenceEngine:
     def _content_free(self, query: Query, text: str) -> Query:
         return replace(query, fields=dict.fromkeys(query.fields, text), label=None)
 
-    def _fit_one(self, query: Query, selection: Selection) -> Selection:
-        window = self.lm.context_length
-        fitted = selection
-        # What a free text may need is kept free; its target must not decide what is shown.
-        reserve = self.template.answer_tokens
-        while True:
-            requests = [] if reserve else self._requests(query, fitted)
-            texts = [prompt + completion for prompt, completion in requests] or [self._prompt(query, fitted)]
-            # A token covers at least one byte, so short texts fit without being counted.
-            if max(len(text.encode()) for text in texts) + 8 + reserve <= window:
-                return fitted
-            tokens = max(self.lm.count_tokens(texts)) + 1 + reserve  # one for a beginning-of-text token
-            if tokens <= window:
-                return fitted
-            if not fitted.indices:
-                raise PromptTooLongError(tokens=tokens, context_length=window, uid=query.uid)
-            logger.info("query %s: a demonstration is dropped, %d tokens exceed %d", query.uid, tokens, window)
-            fitted = Selection(fitted.indices[1:], fitted.scores[1:])
+    def _asked(self, query: Query, selection: Selection) -> list[str]:
+        """Whole texts of a query; the target of a free text must not decide what is shown."""
+        requests = [] if self.template.free_text else self._requests(query, selection)
+        return [prompt + completion for prompt, completion in requests] or [self._prompt(query, selection)]
 
     def _gold_column(self, query: Query) -> int:
         answers = self.template.answers_of(query)
         if query.label is None or query.label not in answers:
             raise UnknownLabelError(str(query.label), known=answers, where="the template")
         return answers.index(query.label)
-
-
-def _require_exact(lm: LanguageModel, asked: str, otherwise: str) -> None:
-    if not gives_exact_scores(lm):
-        raise ServerCapabilityError(
-            f"{asked} is asked of a server whose scores may be bounds",
-            expected="a server with echo or prompt_logprobs",
-            remedy=f"{otherwise}, use another server, or load the model here.",
-        )

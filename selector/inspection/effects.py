@@ -14,6 +14,7 @@ import numpy as np
 
 from selector.data.pool import Pool
 from selector.errors import UsageError
+from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
 from selector.types import Example, Query, Selection
 
@@ -139,7 +140,7 @@ def explain(
         )
     (fitted,) = engine.fit([query], [selection])
     # One query alone has no batch to calibrate by.
-    plain = engine.changed(calibration="none") if engine.calibration == "batch" else engine
+    plain = changed_engine(engine, calibration="none") if engine.calibration == "batch" else engine
     (prediction,) = plain.predict([query], [fitted])
     asked = replace(query, label=prediction.label) if query.label is None else query
     shown = [engine.pool[index] for index in fitted.indices]
@@ -186,7 +187,7 @@ class _Prompts:
         self._selections += [moved(count, place, target) for place in places for target in places]
         self._selections += [self._flipped(place, at) for (place, _), at in flipped.items()]
         asked = list(dict.fromkeys(self._selections))
-        pool = engine.changed(pool=Pool(own)) if own else engine
+        pool = changed_engine(engine, pool=Pool(own)) if own else engine
         values = pool.gold_logprobs([query] * len(asked), asked)
         self._of = dict(zip(asked, map(float, values), strict=True))
         self._at = flipped

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from selector.errors import ServerCapabilityError
+
 
 class CompletionScore(NamedTuple):
     """The score of one completion behind one prompt.
@@ -74,6 +76,25 @@ def gives_exact_scores(lm: LanguageModel) -> bool:
         False where some are bounds or guesses, which rank labels but must not be averaged or compared with others.
     """
     return bool(getattr(lm, "exact", True))
+
+
+def require_exact_scores(lm: LanguageModel, asked: str, otherwise: str) -> None:
+    """Makes sure that scores of a model may be averaged and compared.
+
+    Args:
+        lm: The language model.
+        asked: What needs it, for the error.
+        otherwise: What else can be done, for the error.
+
+    Raises:
+        ServerCapabilityError: When they may be bounds.
+    """
+    if not gives_exact_scores(lm):
+        raise ServerCapabilityError(
+            f"{asked} is asked of a server whose scores may be bounds",
+            expected="a server with echo or prompt_logprobs",
+            remedy=f"{otherwise}, use another server, or load the model here.",
+        )
 
 
 @runtime_checkable

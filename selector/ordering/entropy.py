@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selector.errors import TooFewExamplesError, UnknownNameError
+from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
 from selector.ordering.permutations import OrderSearch, PermutationConfig
 from selector.ordering.probing import generate_probes
@@ -165,4 +166,4 @@ def _calibrating(engine: InferenceEngine, calibration: str) -> InferenceEngine:
         return engine
     if calibration not in PROBE_CALIBRATIONS:
         raise UnknownNameError("calibration of probes", calibration, known=PROBE_CALIBRATIONS)
-    return engine.changed(calibration=calibration)
+    return changed_engine(engine, calibration=calibration)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from selector.data.pool import Pool, normalised_text
 from selector.errors import PromptTooLongError, UsageError
+from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
 from selector.progress import SILENT, Progress
@@ -197,7 +198,9 @@ def generate_demonstrations(
                 added += examples
             advance(1)
     pool = Pool([*engine.pool, *added], near_duplicates=engine.pool.near_duplicates)
-    return GeneratedDemonstrations(engine.changed(pool=pool), tuple(generations), engine.lm.usage - before, positions)
+    return GeneratedDemonstrations(
+        changed_engine(engine, pool=pool), tuple(generations), engine.lm.usage - before, positions
+    )
 
 
 def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig, shown: Pool) -> list[Generation]:

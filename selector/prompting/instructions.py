@@ -16,6 +16,7 @@ import numpy as np
 
 from selector.errors import TooFewExamplesError, UnknownLabelError, UnknownNameError
 from selector.inference.calibration import log_softmax
+from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
 from selector.progress import SILENT, Progress
@@ -244,7 +245,7 @@ def _judged(prompt: str, text: str, known: set[str]) -> Proposal:
 def _scored(
     engine: InferenceEngine, instruction: str, origin: str, dev: Sequence[Example], shown: Sequence[Selection]
 ) -> RankedInstruction:
-    changed = engine.changed(template=replace(engine.template, instruction=instruction))
+    changed = changed_engine(engine, template=replace(engine.template, instruction=instruction))
     before = engine.lm.usage
     for query in dev:
         if query.label is None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from selector.data.loading import rows_of
 from selector.errors import DataFileError, InvalidExampleError, TooFewExamplesError, UsageError
+from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
 from selector.lm.base import Usage
 from selector.ordering.entropy import Probabilities, entropy
@@ -91,7 +92,7 @@ def rank_templates(
     with progress.track("ranking templates", len(templates)) as advance:
         for place, template in enumerate(templates):
             before = engine.lm.usage
-            probabilities = engine.changed(template=template).probabilities(queries, shown)
+            probabilities = changed_engine(engine, template=template).probabilities(queries, shown)
             ranked.append(
                 TemplateScore(
                     template=template,

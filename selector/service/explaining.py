@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
 from selector.prompting.embedding_text import input_text
 from selector.service.answering import Answerer
@@ -111,7 +112,7 @@ def explain_choice(answerer: Answerer, recipe: Recipe, query: Query) -> Explaine
 
 def _by_itself(engine: InferenceEngine) -> InferenceEngine:
     """One query alone has no batch to calibrate by."""
-    return engine.changed(calibration="none") if engine.calibration == "batch" else engine
+    return changed_engine(engine, calibration="none") if engine.calibration == "batch" else engine
 
 
 def _influence(engine: InferenceEngine, query: Query, answer: Prediction, shown: Selection) -> dict[int, float]:

@@ -7,6 +7,7 @@ more behind it, and the stage is counted as malformed. This module does not know
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -28,6 +29,8 @@ from selector.prompting.reasoning.wording import (
     question_text,
 )
 from selector.prompting.window import fitted_prompt
+
+UNKNOWN = "unknown"  # stands where a part has no answer
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,30 @@ def forced_answer(lm: LanguageModel, so_far: str, problem: Problem, *, kind: str
     except PromptTooLongError as error:
         return Stage("answer", asked, "", None, f"the window has no room to ask for the answer ({error.tokens} tokens)")
     return answer_stage(lm, prompt, problem, kind=kind, config=config)
+
+
+def written_behind(
+    lm: LanguageModel, shown: Sequence[str], query: str, problem: Problem, *, stop: Sequence[str], tokens: int
+) -> tuple[str, str]:
+    """Lets the model go on behind demonstrations and a query.
+
+    Args:
+        lm: Writes, greedily.
+        shown: Demonstrations as texts; the first are left out where the window is short.
+        query: What it goes on from.
+        problem: What the query belongs to.
+        stop: Texts before which it stops.
+        tokens: The longest text.
+
+    Returns:
+        The prompt and what was written behind it.
+
+    Raises:
+        PromptTooLongError: When the query alone does not fit.
+    """
+    prompt = fitted_prompt(lm, shown, query, reserve=tokens, uid=problem.uid)
+    (text,) = lm.generate([prompt], max_new_tokens=tokens, stop=stop)
+    return prompt, text
 
 
 def answer_stage(lm: LanguageModel, prompt: str, problem: Problem, *, kind: str, config: ReasoningConfig) -> Stage:
@@ -255,9 +282,8 @@ class ZeroShotChainOfThought:
 
     def answer(self, problem: Problem) -> Trace:
         """Answers a problem in two stages, as published: rationale, answer; see `Reasoner.answer`."""
-        query, reserve = f"{question_text(problem)} {STEP_BY_STEP}", self._config.rationale_tokens
-        prompt = fitted_prompt(self._lm, (), query, reserve=reserve, uid=problem.uid)
-        (text,) = self._lm.generate([prompt], max_new_tokens=reserve, stop=NEXT_QUESTION)
+        query, tokens = f"{question_text(problem)} {STEP_BY_STEP}", self._config.rationale_tokens
+        prompt, text = written_behind(self._lm, (), query, problem, stop=NEXT_QUESTION, tokens=tokens)
         wrong = "" if text.strip() else "it is empty; the answer is asked for without it"
         stages = [Stage("rationale", prompt, text, None, wrong)]
         stages.append(forced_answer(self._lm, prompt + text, problem, kind=self._kind, config=self._config))

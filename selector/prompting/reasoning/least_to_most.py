@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from selector.errors import PromptTooLongError
 from selector.lm.base import LanguageModel
 from selector.prompting.reasoning.answers import check_kind, extract_answer
-from selector.prompting.reasoning.chain import DEFAULT_WRITING, ReasoningConfig, choices_of, forced_answer
+from selector.prompting.reasoning.chain import (
+    DEFAULT_WRITING,
+    UNKNOWN,
+    ReasoningConfig,
+    choices_of,
+    forced_answer,
+    written_behind,
+)
 from selector.prompting.reasoning.problems import Problem, same_question
 from selector.prompting.reasoning.trace import Stage, Trace, make_trace
 from selector.prompting.reasoning.wording import (
@@ -23,10 +30,8 @@ from selector.prompting.reasoning.wording import (
     parts_demonstration,
     parts_question,
 )
-from selector.prompting.window import fitted_prompt
 
 _NUMBERED = re.compile(r"^\s*[0-9]+[.)][ \t]*(\S[^\n]*)$", re.MULTILINE)
-UNKNOWN = "unknown"
 ENDS = ("\n\n", "\nProblem:", "\nQ:")
 
 
@@ -79,7 +84,9 @@ class LeastToMost:
         for number, part in enumerate(parts, start=1):
             query, name = parts_question(problem, answered, part), f"part {number} of {len(parts)}"
             try:
-                prompt, text = self._written(shown, query, problem, stop=("\n",), tokens=self._config.part_tokens)
+                prompt, text = written_behind(
+                    self._lm, shown, query, problem, stop=("\n",), tokens=self._config.part_tokens
+                )
             except PromptTooLongError:
                 stages.append(Stage(name, query, "", None, "the window has no room for it; it is left out"))
                 break
@@ -93,7 +100,9 @@ class LeastToMost:
     def _decomposed(self, worked: Sequence[Problem], problem: Problem) -> tuple[list[str], Stage]:
         shown = [decomposition_demonstration(one) for one in worked]
         tokens = self._config.part_tokens * 2
-        prompt, text = self._written(shown, decomposition_question(problem), problem, stop=ENDS, tokens=tokens)
+        prompt, text = written_behind(
+            self._lm, shown, decomposition_question(problem), problem, stop=ENDS, tokens=tokens
+        )
         parts = read_parts(f"1.{text}", question=last_question(problem), most=self._config.most_parts)
         wrong = "" if parts else "it lists no parts; the question is answered in one piece"
         return parts, Stage("decompose", prompt, text, " | ".join(parts) or None, wrong)
@@ -104,7 +113,7 @@ class LeastToMost:
         """The question itself behind its answered parts, and once more for the answer where that holds none."""
         query = parts_question(problem, answered, last_question(problem))
         try:
-            prompt, text = self._written(shown, query, problem, stop=ENDS, tokens=self._config.part_tokens)
+            prompt, text = written_behind(self._lm, shown, query, problem, stop=ENDS, tokens=self._config.part_tokens)
         except PromptTooLongError:
             return (Stage("compose", query, "", None, "the window has no room for it; it stays unanswered"),)
         found = extract_answer(text, self._kind, choices=choices_of(problem))
@@ -117,10 +126,3 @@ class LeastToMost:
         if found.value is not None:
             return (stage,)
         return stage, forced_answer(self._lm, prompt + text, problem, kind=self._kind, config=self._config)
-
-    def _written(
-        self, shown: Sequence[str], query: str, problem: Problem, *, stop: Sequence[str], tokens: int
-    ) -> tuple[str, str]:
-        prompt = fitted_prompt(self._lm, shown, query, reserve=tokens, uid=problem.uid)
-        (text,) = self._lm.generate([prompt], max_new_tokens=tokens, stop=stop)
-        return prompt, text

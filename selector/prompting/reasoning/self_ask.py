@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from selector.errors import PromptTooLongError
 from selector.lm.base import LanguageModel
 from selector.prompting.reasoning.answers import check_kind, extract_answer
-from selector.prompting.reasoning.chain import DEFAULT_WRITING, ReasoningConfig, answer_stage, choices_of
+from selector.prompting.reasoning.chain import (
+    DEFAULT_WRITING,
+    UNKNOWN,
+    ReasoningConfig,
+    answer_stage,
+    choices_of,
+    written_behind,
+)
 from selector.prompting.reasoning.problems import Problem, same_question
 from selector.prompting.reasoning.trace import Stage, Trace, make_trace
 from selector.prompting.reasoning.wording import (
@@ -26,7 +33,6 @@ from selector.prompting.reasoning.wording import (
 from selector.prompting.window import fitted_prompt
 
 _FOLLOW_UP = re.compile(rf"{FOLLOW_UP}[ \t]*(\S[^\n]*)")
-UNKNOWN = "unknown"
 
 
 class SelfAsk:
@@ -82,7 +88,7 @@ class SelfAsk:
     def _asked(self, shown: Sequence[str], said: str, problem: Problem, asked: Sequence[str]) -> tuple[Stage, bool]:
         """A follow-up question, or the final answer."""
         stops = (f"\n{INTERMEDIATE}", "\n\n", *NEXT_QUESTION)
-        prompt, text = self._written(shown, said, problem, stop=stops, tokens=self._config.part_tokens)
+        prompt, text = written_behind(self._lm, shown, said, problem, stop=stops, tokens=self._config.part_tokens)
         if FINAL in text:
             behind = text.partition(FINAL)[2]
             value = extract_answer(behind, self._kind, cued=True, choices=choices_of(problem)).value
@@ -98,7 +104,7 @@ class SelfAsk:
         return Stage(name, prompt, text, question, wrong), False
 
     def _answered(self, shown: Sequence[str], said: str, problem: Problem, number: int) -> Stage:
-        prompt, text = self._written(shown, said, problem, stop=("\n",), tokens=self._config.part_tokens)
+        prompt, text = written_behind(self._lm, shown, said, problem, stop=("\n",), tokens=self._config.part_tokens)
         value = text.strip() or None
         wrong = "" if value else f"an empty intermediate answer; {UNKNOWN!r} stands in its place"
         return Stage(f"intermediate answer {number}", prompt, text, value, wrong)
@@ -110,10 +116,3 @@ class SelfAsk:
         except PromptTooLongError:
             return Stage("answer", asked, "", None, "the window has no room to ask for the answer")
         return answer_stage(self._lm, prompt, problem, kind=self._kind, config=self._config)
-
-    def _written(
-        self, shown: Sequence[str], said: str, problem: Problem, *, stop: Sequence[str], tokens: int
-    ) -> tuple[str, str]:
-        prompt = fitted_prompt(self._lm, shown, said, reserve=tokens, uid=problem.uid)
-        (text,) = self._lm.generate([prompt], max_new_tokens=tokens, stop=stop)
-        return prompt, text
