@@ -39,7 +39,6 @@ _SCRATCH: Final = f".{RUN_FILE}.new"
 _PARTS: Final = frozenset(
     [
         *("checkpoints", "best", ".best", "tensorboard"),
-        *("model", ".model", "evaluation.json", ".evaluation.json.new"),  # of a warm-up
         *("lm_usage.json", ".lm_usage.json.new", "prompt.json", ".prompt.json.new"),
         *(WARM_STARTS_FILE, f".{WARM_STARTS_FILE}.new"),
         *("uncertainty.safetensors", ".uncertainty.safetensors.new"),
@@ -48,6 +47,8 @@ _PARTS: Final = frozenset(
     ]
 )
 """All that stands in a run folder beside run.json."""
+_WARM_UP_PARTS: Final = frozenset(("model", ".model", "evaluation.json", ".evaluation.json.new"))
+"""What a warm-up adds; without run.json a folder of that name may be anybody's model."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
 def _require_no_other_files(out: Path, *, resume: bool) -> None:
     """Refuses a folder without run.json, but for what a kill leaves, and whatever --no-resume may not delete."""
     there = {entry.name for entry in out.iterdir()} - {_SCRATCH} - (set() if resume else {RUN_FILE})
-    if not there <= _PARTS:
+    if not there <= (_PARTS | _WARM_UP_PARTS if (out / RUN_FILE).is_file() else _PARTS):
         raise UsageError(f"{out} holds other files", expected="a run folder or nothing", remedy="Choose another --out.")
     if resume and there:
         raise UsageError(

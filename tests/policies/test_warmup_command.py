@@ -100,6 +100,9 @@ def test_the_command_writes_a_model_that_tasks_can_name(tiny_model: Path, tmp_pa
     refused(changed, "other settings")
     afresh = run(*command, "--out", tmp_path / "run", "--seed", 3, "--no-resume", "--json")
     assert afresh.exit_code == 0, afresh.output
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    refused(run(*command, "--out", tmp_path / "own", "--no-resume"), "other files")
+    assert (tmp_path / "own" / "model").is_dir()
     rows = held_out.with_name("train.jsonl")
     rows.write_text(rows.read_text().replace("river", "lake"))
     refused(run(*command, "--out", tmp_path / "run", "--seed", 3), "held_out")
