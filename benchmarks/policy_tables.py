@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from selector.evaluation.statistics import paired_bootstrap
 
 PER_QUERY = HERE / "results" / "policies"
 PER_CORPUS = HERE / "results" / "corpus"
+DEFAULT = "rl"
 RIVALS = ("epr", "epr: label vote", "nearest", "random")
 CORPUS_COLUMNS = (
     *("random", "best-of-k", "rl", "- random", "- best-of-k"),
@@ -65,6 +67,22 @@ def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = PER_
         Lines of Markdown: a row for each variant and task, and for each variant over all its queries. What was answered
         to other queries than the retriever's study has, or in another dtype, is left out.
     """
+    pairs = _per_query(found, folder)
+    lines = [
+        f"| variant | task | queries | rl | same answers | - {' | - '.join(RIVALS)} | LM tokens | minutes |",
+        "|---" * 11 + "|",
+    ]
+    for variant, by_task in pairs.items():
+        cells = [(task, own) for task, own in by_task.items()]
+        everything = [pair for _, own in cells for pair in own]
+        lines += [_policy_row(variant, task, own) for task, own in [*cells, ("**all queries**", everything)]]
+    return [*lines, ""]
+
+
+def _per_query(
+    found: Mapping[str, Sequence[Study]], folder: Path
+) -> Mapping[str, Mapping[str, list[tuple[Study, Study]]]]:
+    """Variant to task to studies of policies, each with that of its retriever and what both answered."""
     retrievers = {(study["task"], study["seed"]): study for studies in found.values() for study in studies}
     pairs: defaultdict[str, defaultdict[str, list[tuple[Study, Study]]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(folder.glob("*.json")):
@@ -81,15 +99,7 @@ def policy_study_lines(found: Mapping[str, Sequence[Study]], folder: Path = PER_
             given = {name: own[:count] for name, own in beside["answers"].items()} | {variant: answers[:count]}
             cut = {part: beside[part][:count] for part in ("gold", "uids")}
             pairs[variant][study["task"]].append((study, {**beside, **cut, "answers": given}))
-    lines = [
-        f"| variant | task | queries | rl | same answers | - {' | - '.join(RIVALS)} | LM tokens | minutes |",
-        "|---" * 11 + "|",
-    ]
-    for variant, by_task in pairs.items():
-        cells = [(task, own) for task, own in by_task.items()]
-        everything = [pair for _, own in cells for pair in own]
-        lines += [_policy_row(variant, task, own) for task, own in [*cells, ("**all queries**", everything)]]
-    return [*lines, ""]
+    return pairs
 
 
 def _policy_row(variant: str, task: str, pairs: Sequence[tuple[Study, Study]]) -> str:
@@ -115,21 +125,52 @@ def corpus_lines(folder: Path = PER_CORPUS) -> list[str]:
     Returns:
         Lines of Markdown: a row for each variant and task, and for each variant over all its queries.
     """
+    lines = [
+        f"| variant | task | seeds x queries | {' | '.join(CORPUS_COLUMNS)} | LM tokens | minutes |",
+        "|---" * 14 + "|",
+    ]
+    for variant, by_task in _per_corpus(folder).items():
+        everything = [study for studies in by_task.values() for study in studies]
+        rows = [*by_task.items(), ("**all queries**", everything)]
+        lines += [_corpus_row(variant, task, studies) for task, studies in rows]
+    return [*lines, ""]
+
+
+def _per_corpus(folder: Path) -> Mapping[str, Mapping[str, list[Study]]]:
+    """Variant to task to its studies."""
     found: defaultdict[str, defaultdict[str, list[Study]]] = defaultdict(lambda: defaultdict(list))
     for file in sorted(folder.glob("*.json")):
         study = json.loads(file.read_text(encoding="utf-8"))
         for variant in [stage.removeprefix("training ") for stage in study["config"]]:
             if whole := _whole(study, variant):
                 found[variant][study["task"]].append(whole)
-    lines = [
-        f"| variant | task | seeds x queries | {' | '.join(CORPUS_COLUMNS)} | LM tokens | minutes |",
-        "|---" * 14 + "|",
-    ]
-    for variant, by_task in found.items():
-        everything = [study for studies in by_task.values() for study in studies]
-        rows = [*by_task.items(), ("**all queries**", everything)]
-        lines += [_corpus_row(variant, task, studies) for task, studies in rows]
-    return [*lines, ""]
+    return found
+
+
+def learned_lines(found: Mapping[str, Sequence[Study]]) -> list[str]:
+    """Says what reinforcement learning adds, for README.
+
+    Args:
+        found: Task to the studies of retrievers.
+
+    Returns:
+        Lines of Markdown.
+    """
+    by_task = _per_corpus(PER_CORPUS)[DEFAULT]
+    studies = [study for own in by_task.values() for study in own]
+    random, searched, own, _, new, _ = (100 * correctness(studies, name).mean() for name in _corpus_names(DEFAULT))
+    beside = [pair for pairs in _per_query(found, PER_QUERY)[DEFAULT].values() for _, pair in pairs]
+    right, epr = (correctness(beside, name) for name in (DEFAULT, "epr"))
+    less = shown(paired_bootstrap(right, epr, clusters=queries_of(beside)))
+    text = (
+        f"Reinforcement learning pays where one prompt serves a whole task (4 demonstrations; {', '.join(by_task)}; "
+        f"{len(studies)} runs; `python -m benchmarks.corpus_study`): the learned prompt is right for {own:.1f} % of "
+        f"the queries, random demonstrations for {random:.1f}, the best of as many random prompts as the same tokens "
+        f"pay for {searched:.1f}; what the policy chooses from a new pool, without asking the language model, for {new:.1f}. "
+        "For each query by itself it is as right as the retriever whose choice it starts from: "
+        f"{less} points over {len(right)} queries (`python -m benchmarks.policy_study`)."
+    )
+    return [*wrap(text, 120, break_on_hyphens=False), ""]
 
 
 def _corpus_names(variant: str) -> tuple[str, ...]:

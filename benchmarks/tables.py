@@ -29,7 +29,7 @@ from benchmarks.front_page import (
     read_demo,
 )
 from benchmarks.outcomes import Study, correctness, queries_of, read_studies, shown
-from benchmarks.policy_tables import corpus_lines, policy_lines, policy_study_lines
+from benchmarks.policy_tables import corpus_lines, learned_lines, policy_lines, policy_study_lines
 from benchmarks.presets import RESULT as PRESETS
 from benchmarks.presets import preset_table
 from benchmarks.prompt_study import prompt_lines, read_cells
@@ -292,7 +292,9 @@ def front_page() -> tuple[str, str]:
     """
     found = labelled_studies(read_studies())
     summaries = method_summaries(found)
-    text = filled(README.read_text(encoding="utf-8"), {"results": front_lines(found, summaries)})
+    text = filled(
+        README.read_text(encoding="utf-8"), {"results": [*front_lines(found, summaries), *learned_lines(found)]}
+    )
     return text, picture(summaries)
 
 
