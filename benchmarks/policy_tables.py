@@ -166,8 +166,8 @@ def learned_lines(found: Mapping[str, Sequence[Study]]) -> list[str]:
         f"Reinforcement learning pays where one prompt serves a whole task (4 demonstrations; {', '.join(by_task)}; "
         f"{len(studies)} runs; `python -m benchmarks.corpus_study`): the learned prompt is right for {own:.1f} % of "
         f"the queries, random demonstrations for {random:.1f}, the best of as many random prompts as the same tokens "
-        f"pay for {searched:.1f}; what the policy chooses from a new pool, without asking the language model, for {new:.1f}. "
-        "For each query by itself it is as right as the retriever whose choice it starts from: "
+        f"pay for {searched:.1f}; what the policy chooses from a new pool, without asking the language model, "
+        f"for {new:.1f}. For each query by itself it is as right as the retriever whose choice it starts from: "
         f"{less} points over {len(right)} queries (`python -m benchmarks.policy_study`)."
     )
     return [*wrap(text, 120, break_on_hyphens=False), ""]
