@@ -328,6 +328,8 @@ def _depends_on(around: Surroundings, queries: Sequence[Example]) -> dict[str, A
     return {
         "task": task.fingerprint,
         "language model": engine.lm.fingerprint,
+        "window": engine.lm.context_length,  # of a server it is a setting
+        "fields": task.input_columns,  # encoders read them in this order
         "scoring": engine.scoring,
         "calibration": engine.calibration,
         "encoder": around.workspace.encoder.fingerprint,

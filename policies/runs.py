@@ -12,6 +12,7 @@ tensorboard/      curves
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -35,19 +36,16 @@ RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 WARM_STARTS_FILE = "warm_starts.json"
 POLICY_RUN, CORPUS_RUN = "policy-run", "corpus-policy-run"  # a prompt for each query, or one for a task
-_SCRATCH: Final = f".{RUN_FILE}.new"
+_SCRATCH: Final = re.compile(r"\.(.+?)(?:\.[0-9]+-[0-9]+)?\.new")  # what a kill leaves of a file that was being written
 _PARTS: Final = frozenset(
     [
         *("checkpoints", "best", ".best", "tensorboard"),
-        *("lm_usage.json", ".lm_usage.json.new", "prompt.json", ".prompt.json.new"),
-        *(WARM_STARTS_FILE, f".{WARM_STARTS_FILE}.new"),
-        *("uncertainty.safetensors", ".uncertainty.safetensors.new"),
-        *("metrics.jsonl", ".metrics.jsonl.new", "oracle.jsonl"),
-        *("episodes.jsonl", "episodes.new", "online.jsonl", "online.new"),
+        *("lm_usage.json", "prompt.json", WARM_STARTS_FILE, "uncertainty.safetensors"),
+        *("metrics.jsonl", "oracle.jsonl", "episodes.jsonl", "episodes.new", "online.jsonl", "online.new"),
     ]
 )
 """All that stands in a run folder beside run.json."""
-_WARM_UP_PARTS: Final = frozenset(("model", ".model", "evaluation.json", ".evaluation.json.new"))
+_WARM_UP_PARTS: Final = frozenset(("model", ".model", "evaluation.json"))
 """What a warm-up adds; without run.json a folder of that name may be anybody's model."""
 
 
@@ -104,7 +102,9 @@ def open_run(out: Path, content: dict[str, Any], *, resume: bool) -> bool:
 
 def _require_no_other_files(out: Path, *, resume: bool) -> None:
     """Refuses a folder without run.json, but for what a kill leaves, and whatever --no-resume may not delete."""
-    there = {entry.name for entry in out.iterdir()} - {_SCRATCH} - (set() if resume else {RUN_FILE})
+    names = [entry.name for entry in out.iterdir()]
+    scratch = {name: found[1] for name in names if (found := _SCRATCH.fullmatch(name))}
+    there = {scratch.get(name, name) for name in names} - {RUN_FILE}
     if not there <= (_PARTS | _WARM_UP_PARTS if (out / RUN_FILE).is_file() else _PARTS):
         raise UsageError(f"{out} holds other files", expected="a run folder or nothing", remedy="Choose another --out.")
     if resume and there:

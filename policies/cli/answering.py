@@ -178,6 +178,7 @@ def chosen_selector(
         UnknownNameError: When there is no such method.
         UsageError: When the folder is not there, or beams are wanted of what is no per-query policy.
     """
+    from selector.strategies.exported import ExportedSelector
     from selector.strategies.named import build_selector
 
     if artifact is None:
@@ -187,12 +188,21 @@ def chosen_selector(
                 expected="a policy",
                 remedy="Pass --artifact DIR, or leave --beams out.",
             )
-        return build_selector(
-            str(method), engine=workspace.engine, encoder=workspace.encoder, dev=workspace.task.dev, seed=seed
+        task = workspace.task
+        chosen = build_selector(
+            str(method),
+            engine=workspace.engine,
+            encoder=workspace.encoder,
+            dev=task.dev,
+            seed=seed,
+            task=task,
+            force=force,
         )
-    learned = loaded_policy(workspace, artifact, force=force, beams=beams)
-    learned.check_engine(workspace.engine, force=force)
-    return learned
+    else:
+        chosen = loaded_policy(workspace, artifact, force=force, beams=beams)
+    if isinstance(chosen, ExportedSelector):
+        chosen.check_engine(workspace.engine, force=force)
+    return chosen
 
 
 @app.command()

@@ -104,7 +104,7 @@ def _labelled(workspace: Workspace, asked: list[Example], file: Path | None, gol
             task = workspace.task
             asked = load_examples(
                 file,
-                inputs=task.template.input_fields,
+                inputs=task.input_columns,
                 label=task.label_column,
                 split="query",
                 choices=task.choice_columns,

@@ -14,7 +14,7 @@ import typer
 
 from selector.data.loading import load_examples
 from selector.data.task import Task
-from selector.errors import UsageError
+from selector.errors import InvalidExampleError, UsageError
 from selector.lm.base import Usage
 from selector.progress import SILENT, Progress, RichProgress
 from selector.types import Example
@@ -196,6 +196,7 @@ def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> l
 
     Raises:
         UsageError: When both or neither are given, a pair is not of the form field=value, or a field comes twice.
+        InvalidExampleError: When fields are missing, or the task has no such field.
     """
     if bool(texts) == bool(queries):
         raise UsageError(
@@ -204,9 +205,7 @@ def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> l
             remedy="Pass --text field=value for one query, or --queries FILE for many.",
         )
     if queries is not None:
-        return load_examples(
-            queries, inputs=task.template.input_fields, label=None, split="query", choices=task.choice_columns
-        )
+        return load_examples(queries, inputs=task.input_columns, label=None, split="query", choices=task.choice_columns)
     pairs = [text.partition("=") for text in texts or ()]
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise UsageError(
@@ -220,6 +219,13 @@ def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> l
             remedy="Leave all but one out, or pass --queries FILE for several queries.",
         )
     fields = {name: value for name, _, value in pairs if name not in task.choice_columns}
+    if set(fields) != set(task.input_columns):
+        raise InvalidExampleError(
+            f"--text gives the fields {sorted(fields)}",
+            expected=f"{list(task.input_columns)}",
+            remedy="Pass --text for each of them.",
+        )
+    fields = {name: fields[name] for name in task.input_columns}
     choices = tuple(value for name, _, value in pairs if name in task.choice_columns)
     query = Example("query-0", fields, choices=choices)
     task.template.check(query)

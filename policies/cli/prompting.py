@@ -212,7 +212,7 @@ def _unlabelled(workspace: Workspace, queries: Path | None) -> list[Example]:
     """Queries of a file, else the inputs of dev."""
     if queries is None:
         return [Example(one.uid, one.fields) for one in workspace.task.dev]
-    return load_examples(queries, inputs=workspace.task.template.input_fields, label=None, split="query")
+    return load_examples(queries, inputs=workspace.task.input_columns, label=None, split="query")
 
 
 def _shown(

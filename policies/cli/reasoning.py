@@ -169,7 +169,7 @@ def _material(data: Path | None, task: str, queries: Path, *, kind: str, model: 
     workspace = Workspace.open(task, use_store=use_store)
     template = workspace.task.template
     kind, rule = kind or kind_of(template), template.answer_rule
-    examples = _examples(task, queries, template.input_fields)
+    examples = _examples(task, queries, workspace.task.input_columns)
     solved, asked = (problems_of(given, kind, answer_rule=rule) for given in (workspace.task.pool, examples))
     name = workspace.task.encoder.model
     return Material(workspace.engine.lm, solved, asked, kind, lambda: workspace.encoder, name)

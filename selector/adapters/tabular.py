@@ -54,8 +54,11 @@ def field_names(values: Any) -> tuple[str, ...]:
     if is_mappings(values):
         return tuple(map(str, next(iter(values))))
     if hasattr(values, "columns"):
-        names = map(str, values.columns)
-        return tuple(name if name.isidentifier() else f"x{column}" for column, name in enumerate(names))
+        names = [str(name) for name in values.columns]
+        free = {column: f"x{column}" for column in range(len(names))}
+        while taken := [column for column, name in free.items() if name in names]:
+            free |= {column: f"{free[column]}_" for column in taken}
+        return tuple(name if name.isidentifier() else free[column] for column, name in enumerate(names))
     return tuple(f"x{column}" for column in range(np.asarray(values).shape[1]))
 
 

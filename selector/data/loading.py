@@ -16,6 +16,8 @@ from typing import Any
 from selector.errors import DataFileError, InvalidExampleError
 from selector.types import Example
 
+LONGEST_CELL = 2**31 - 1  # of CSV, characters
+MOST_DIGITS = 10  # of a place among choices
 Row = tuple[str, Mapping[str, Any]]
 """Where a row stands ("train.jsonl line 3") and its columns."""
 
@@ -57,9 +59,15 @@ def rows_of(path: Path, *, suffix: str = "") -> Iterator[Row]:
         raise DataFileError(f"there is no file {path}", expected="a data file", remedy="Check the path.")
     try:
         yield from reader(path)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise DataFileError(
             f"{path} cannot be decoded ({error})", expected="UTF-8 text", remedy="Convert the file to UTF-8."
+        ) from error
+    except csv.Error as error:
+        raise DataFileError(
+            f"{path} is not CSV ({error})",
+            expected="cells parted by commas",
+            remedy="Check its quotes and line breaks.",
         ) from error
 
 
@@ -141,10 +149,19 @@ def load_hub_examples(
     # Where rows have choices, the number of a class is the place of a choice.
     names = None if choices else getattr(feature, "names", None)
 
-    def named(row: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {**row, label: names[row[label]]} if names and label and isinstance(row[label], int) else row
+    def named(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        if not (names and label and isinstance(row[label], int)):
+            return row
+        if not 0 <= row[label] < len(names):  # test splits of benchmarks often hold -1
+            raise InvalidExampleError(
+                f"{where} has no label ({row[label]})",
+                expected=f"a class from 0 to {len(names) - 1}",
+                remedy="Choose a labelled split.",
+            )
+        return {**row, label: names[row[label]]}
 
-    located = ((f"{name} {hub_split} row {number}", named(row)) for number, row in enumerate(rows))
+    places = ((f"{name} {hub_split} row {number}", row) for number, row in enumerate(rows))
+    located = ((where, named(row, where)) for where, row in places)
     return _examples(located, _Columns(inputs, label, uid, choices, rationale), source=name, split=split)
 
 
@@ -163,7 +180,7 @@ def _examples(rows: Iterable[Row], columns: _Columns, *, source: str, split: str
         examples.append(
             Example(
                 cell_text(row[uid], where, uid) if uid else f"{split}-{number}",
-                {column: cell_text(row[column], where, column) for column in columns.inputs},
+                {column: _filled(row[column], where, column) for column in columns.inputs},
                 label,
                 choices,
                 aliases,
@@ -183,12 +200,14 @@ def _label(
         return None, ()
     value = row[column]
     if not choices:
-        label, *aliases = _texts(value, where, column)
+        # "pos " beside "pos" would be a class of its own.
+        label, *aliases = (text.strip() for text in _texts(value, where, column))
         return label, tuple(text for text in dict.fromkeys(aliases) if text != label)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
-        return choices[value], ()
     if value in choices:
         return str(value), ()
+    place = place_of(value)
+    if place is not None and place < len(choices):
+        return choices[place], ()
     raise InvalidExampleError(
         f"{where}, column {column!r}, holds {value!r}, and the choices are {list(choices)}",
         expected=f"one of these texts, or a number from 0 to {len(choices) - 1}",
@@ -196,11 +215,35 @@ def _label(
     )
 
 
+def place_of(value: Any) -> int | None:
+    """Reads a place among choices.
+
+    Args:
+        value: A cell: a number, or its text, which is all that CSV has.
+
+    Returns:
+        The place, from 0; None where the cell is no whole number.
+    """
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < MOST_DIGITS:
+        return int(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if number and value >= 0 and float(value).is_integer() else None
+
+
 def _texts(value: Any, where: str, column: str) -> list[str]:
     """The texts of a cell that holds a list; else the text that it holds."""
     if isinstance(value, list) and value:
-        return [cell_text(item, where, column) for item in value]
-    return [cell_text(value, where, column)]
+        return [_filled(item, where, column) for item in value]
+    return [_filled(value, where, column)]
+
+
+def _filled(value: Any, where: str, column: str) -> str:
+    text = cell_text(value, where, column)
+    if not text.strip():
+        raise InvalidExampleError(
+            f"{where}, column {column!r}, is empty", expected="text or a number", remedy="Correct or drop the row."
+        )
+    return text
 
 
 def _require_whole_characters(text: str, where: str, column: str) -> None:
@@ -247,8 +290,10 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
             where = f"{path} line {number}"
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                how = f"{error.msg} at column {error.colno}" if isinstance(error, ValueError) else "nested too deeply"
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
+                how = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+                if isinstance(error, json.JSONDecodeError):
+                    how = f"{error.msg} at column {error.colno}"
                 raise DataFileError(
                     f"{where} is not JSON ({how})",
                     expected="one JSON object per line",
@@ -263,6 +308,7 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
+        csv.field_size_limit(LONGEST_CELL)  # else 131,072 characters
         reader = csv.DictReader(file, strict=True)
         for row in reader:
             where = f"{path} line {reader.line_num}"

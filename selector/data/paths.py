@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 
 import platformdirs
 from safetensors import SafetensorError
@@ -105,7 +106,7 @@ def write_whole(path: Path, text: str) -> Path:
     Raises:
         DiskFullError: When there is no room; what stood there before stays.
     """
-    scratch = path.with_name(f".{path.name}.new")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.new")  # another process may write it too
     with full_disk_named(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import takewhile
 from typing import Final, overload
 
 from selector.data.near_duplicates import FIELD_SEPARATOR, NearDuplicates, check_threshold
@@ -23,6 +25,12 @@ _NOT_WORDS = re.compile(r"[\W_]+")
 MOST_KNOWN: Final = 100_000  # texts whose near duplicates are remembered: a query is asked about several times
 
 
+def _marks_alone(found: re.Match[str]) -> str:
+    """A space, behind the marks that belong to the letter before: vowels of Hindi and Thai are such marks."""
+    marks = "".join(takewhile(lambda one: unicodedata.category(one).startswith("M"), found[0]))
+    return marks if marks == found[0] else marks + " "
+
+
 def normalised_text(fields: Mapping[str, str]) -> str:
     """Folds fields to what two duplicates have in common.
 
@@ -30,12 +38,13 @@ def normalised_text(fields: Mapping[str, str]) -> str:
         fields: Field name to raw text.
 
     Returns:
-        The texts in order of their field names, case-folded, with punctuation and runs of space made one space. A text
-        without any word keeps its characters, so that "!" and "?" stay different.
+        The texts in order of their field names, case-folded, with runs of all but letters, their marks and digits made
+        one space. A text without any word keeps its characters, so that "!" and "?" stay different.
     """
     parts = []
     for name in sorted(fields):
-        folded = _NOT_WORDS.sub(" ", fields[name].casefold()).strip()
+        text = fields[name].casefold()
+        folded = " ".join(_NOT_WORDS.sub(" " if text.isascii() else _marks_alone, text).split())
         parts.append(folded or fields[name].strip())
     return FIELD_SEPARATOR.join(parts)
 

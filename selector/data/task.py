@@ -97,6 +97,11 @@ class Task:
             document["data"]["seed"] = seed
         return _task_of(document, file, data_dir)
 
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The input fields of every example, in the order in which encoders read them; a template may show fewer."""
+        return tuple(self.pool[0].fields)
+
     def instructed(self) -> Task:
         """Puts the instruction at the head of every prompt: that of the template, else the task's own.
 

@@ -79,7 +79,7 @@ def read_task_file(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         raise TaskFileError(f"there is no task file {path}", expected="a TASK.toml", remedy="Check the path.")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TaskFileError(
             f"{path} is not TOML ({error})", expected="a TOML file in UTF-8", remedy="Correct it."

@@ -222,7 +222,7 @@ def _answered(
             ]
     for reference in entrants.references:
         with progress.track(f"{where}: {reference.name}", len(queries)) as advance:
-            rows.append(refer_once(queries, reference, shots=shots, free_text=engine.template.free_text, cells=cells))
+            rows.append(refer_once(engine, queries, reference, shots=shots, cells=cells))
             advance(len(queries))
     return rows
 

@@ -215,20 +215,20 @@ def _outcome(engine: InferenceEngine, query: Example, prediction: Prediction) ->
 
 
 def refer_once(
+    engine: InferenceEngine,
     queries: Sequence[Example],
     reference: Reference,
     *,
     shots: int,
-    free_text: bool = False,
     cells: Cells | None = None,
 ) -> Row:
     """Lets a reference answer, or recalls what it answered.
 
     Args:
+        engine: Knows which answers are right; its language model is not asked.
         queries: Labelled queries.
         reference: The reference.
         shots: The number of shots it stands beside.
-        free_text: Whether answers are free texts.
         cells: Where the run is recalled from, or kept when it is finished.
 
     Returns:
@@ -247,7 +247,7 @@ def refer_once(
     start = time.monotonic()
     answers = reference.answer(queries)
     outcomes = tuple(
-        QueryOutcome(query.uid, str(query.label), answer, free_text=free_text)
+        QueryOutcome(query.uid, engine.matched_gold(query, answer), answer, free_text=engine.template.free_text)
         for query, answer in zip(queries, answers, strict=True)
     )
     row = Row(reference.name, "none", shots, 0, outcomes, PhaseUsage(), time.monotonic() - start)

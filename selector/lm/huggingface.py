@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from selector.errors import ModelLoadError
 from selector.lm.attention import AttentionReader
@@ -49,6 +50,7 @@ class HuggingFaceLanguageModel:
                 remedy="Choose a model with a tokenizer.json.",
             )
         self._model = model.eval()
+        _write_what_is_probable(model)
         self._tokenizer = tokenizer
         self._fingerprint = fingerprint
         self._usage = Usage()
@@ -167,3 +169,11 @@ def _context_length(config: Any) -> int:
         if isinstance(length, int) and length > 0:
             return length
     return 2048
+
+
+def _write_what_is_probable(model: Any) -> None:
+    """Takes off penalties that a model's files put on repeated words: demonstrations are to be repeated."""
+    told = getattr(model, "generation_config", None)
+    if told is not None:
+        ends = {name: getattr(told, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        model.generation_config = GenerationConfig(**ends)

@@ -65,12 +65,8 @@ class ServerLanguageModel:
     def __init__(self, api: ServerApi, *, model: str = "", concurrency: int = 8, context_length: int = 0) -> None:
         self._api = api
         self._concurrency = max(1, concurrency)
-        listed = api.get("models").get("data") or [{}]
-        card = next((entry for entry in listed if entry.get("id") == model), listed[0])
-        self._model = model or str(card.get("id", ""))
-        meta = card.get("meta") or {}
-        told = card.get("max_model_len") or meta.get("n_ctx") or meta.get("n_ctx_train")
-        self._window = int(context_length or told or DEFAULT_WINDOW)
+        self._model, told = _listed_model(api, model)
+        self._window = context_length or told or DEFAULT_WINDOW
         self._usage = Usage()
         self.mode, self._top = self._probe()
         self._count = self._counter()
@@ -79,7 +75,8 @@ class ServerLanguageModel:
     @property
     def fingerprint(self) -> str:
         """Identifies address, model name and how scores are told; a server does not tell its weights' revision."""
-        name = f"{self._api.address}\n{self._model}\n{self.mode}\n{self._top}"
+        way = "match words" if self.mode == "match" else self.mode  # parts of words once matched too
+        name = f"{self._api.address}\n{self._model}\n{way}\n{self._top}"
         return hashlib.sha256(name.encode()).hexdigest()
 
     @property
@@ -271,6 +268,27 @@ class ServerLanguageModel:
                 raise
 
 
+def _listed_model(api: ServerApi, model: str) -> tuple[str, int]:
+    """The name of the model wanted, or of the first that a server lists, and the window that it tells, tokens or 0."""
+    try:
+        listed = api.get("models").get("data") or [{}]
+        card = next((entry for entry in listed if entry.get("id") == model), listed[0])
+        meta = card.get("meta") or {}
+        told = card.get("max_model_len") or meta.get("n_ctx") or meta.get("n_ctx_train")
+        return model or str(card.get("id", "")), int(told or 0)
+    except MISUNDERSTOOD as error:
+        raise ServerError(
+            f"{api.address} lists its models in another form ({type(error).__name__})",
+            expected="the /models of an OpenAI-compatible server",
+            remedy="Check the address; it often ends in /v1.",
+        ) from error
+
+
 def _matched(completion: str, text: str, total_tokens: int) -> CompletionScore:
-    matches = text.lstrip().startswith(completion.strip())
-    return CompletionScore(MATCHED if matches else UNMATCHED, 1, total_tokens)
+    """Whole words alone match, and of two labels that do the longer one wins: "10" is not "1", nor "not sure" "not"."""
+    written, label = text.lstrip(), completion.strip()
+    behind = written[len(label) : len(label) + 1]
+    cut = label[-1:].isalnum() and behind.isalnum()
+    if cut or not written.startswith(label):
+        return CompletionScore(UNMATCHED, 1, total_tokens)
+    return CompletionScore(MATCHED - 1 / (1 + len(label)), 1, total_tokens)

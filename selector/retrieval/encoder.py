@@ -168,12 +168,14 @@ class SentenceEncoder:
             ModelLoadError: When it is missing, damaged or out of reach.
             BundledPackageMissingError: When a bundled encoder's package is not installed.
         """
+        import torch
         from sentence_transformers import SentenceTransformer
 
         place = str(find_bundled(str(source)) if is_bundled(str(source)) else source)
+        settings = {"use_safetensors": True, "dtype": torch.float32}  # else that of the files
         try:
             with hidden_library_bars():
-                model = SentenceTransformer(place, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+                model = SentenceTransformer(place, trust_remote_code=False, model_kwargs=settings)
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
             raise ModelLoadError(
                 f"encoder {str(source)!r} cannot be loaded ({str(error).splitlines()[0]})",
@@ -181,6 +183,11 @@ class SentenceEncoder:
                 remedy="Check the name, and the network for a hub id; bundled names work offline.",
             ) from error
         return cls(model, fingerprint=weights_fingerprint(model), source=str(source))
+
+    @property
+    def role(self) -> str:
+        """Which of its model's encoders this is, "document" or "query"; empty where there is one for both."""
+        return self._role or ""
 
     @property
     def fingerprint(self) -> str:

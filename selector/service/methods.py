@@ -74,7 +74,7 @@ class QuickQueries:
         encoding: One of `selector.retrieval.encoder.ENCODINGS`; "torch" leaves selectors as they are.
 
     Attributes:
-        encoders: The copies, by the fingerprint of what they are copies of.
+        encoders: The copies, by fingerprint and role of what they are copies of.
 
     Raises:
         UnknownNameError: When there is no such way.
@@ -84,7 +84,7 @@ class QuickQueries:
         if encoding not in ENCODINGS:
             raise UnknownNameError("query encoder", encoding, known=ENCODINGS)
         self._encoding = encoding
-        self.encoders: dict[str, SentenceEncoder] = {}
+        self.encoders: dict[tuple[str, str], SentenceEncoder] = {}
 
     def copy_of(self, encoder: TextEncoder) -> TextEncoder:
         """Makes the copy of an encoder, where there is none yet.
@@ -101,9 +101,10 @@ class QuickQueries:
         """
         if not isinstance(encoder, SentenceEncoder) or not encoder.encoding == TORCH != self._encoding:
             return encoder
-        if encoder.fingerprint not in self.encoders:
-            self.encoders[encoder.fingerprint] = encoder.computing(self._encoding)
-        return self.encoders[encoder.fingerprint]
+        key = (encoder.fingerprint, encoder.role)
+        if key not in self.encoders:
+            self.encoders[key] = encoder.computing(self._encoding)
+        return self.encoders[key]
 
     def given_to(self, selector: Selector) -> Selector:
         """Changes how a selector embeds queries.

@@ -72,7 +72,7 @@ def test_compare_tells_a_policy_of_another_task_the_same_queries(
 ) -> None:
     """Guards a comparison that measures another prompt than `predict --force` shows."""
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(named, "load_policy", lambda *_, **options: asked.append(options))
+    monkeypatch.setattr(named, "load_learned", lambda *_, **options: asked.append(options))
     workspace = Workspace.open(planted_task)
     task, engine = workspace.task, InferenceEngine(ToyLanguageModel(), planted_template(), workspace.task.pool)
     other = replace(task, pool=task.pool.subset(range(1, len(task.pool))))

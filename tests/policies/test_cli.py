@@ -226,7 +226,14 @@ def one_line(result: Result, code: int, *fragments: str) -> None:
         (("index", "--task", "{task}", "--retriever", "{dir}/none"), 2, ("there is no", "none")),
         (("index", "--task", "{task}", "--retriever", "{dir}"), 1, ("retriever card",)),
         (("select", "--task", "{task}", "--artifact", "x", "--text", "nothing"), 2, ("equals sign",)),
-        (("select", "--task", "{task}", "--artifact", "x", "--text", "body=a"), 2, ("lacks ['text']",)),
+        (
+            ("select", "--task", "{task}", "--artifact", "x", "--text", "body=a"),
+            2,
+            (
+                "gives the fields ['body']",
+                "['text']",
+            ),
+        ),
         (("select", "--task", "{task}", "--artifact", "x"), 2, ("neither",)),
         (("select", "--task", "{task}", "--artifact", "x", "--queries", "{dir}/none.csv"), 2, ("no file",)),
         (("predict", "--task", "{task}", "--text", "text=a"), 2, ("--artifact",)),

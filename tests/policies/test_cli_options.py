@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from policies.cli import app
-from selector.errors import UsageError
+from policies.cli.options import queries_from
+from selector.data.task import Task
+from selector.errors import InvalidExampleError, UsageError
 from selector.progress import SILENT, RichProgress
 from selector.workspace import Workspace
 
@@ -57,3 +61,24 @@ def test_several_orderers_are_tried_with_every_method(monkeypatch: pytest.Monkey
     refused = CliRunner().invoke(app, [*common, "--orderer", "given,revers"])
     assert (refused.exit_code, len(plans)) == (2, 2)
     assert "unknown orderer 'revers'" in refused.stderr
+
+
+def test_queries_are_read_as_the_pool_is(tmp_path: Path) -> None:
+    """Guards leave-one-out and embeddings where a template shows fewer fields than examples have."""
+    rows = [{"title": f"film {at}", "body": f"about {at}", "label": "ab"[at % 2]} for at in range(12)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "task.toml").write_text(
+        '[data]\ntrain = "train.jsonl"\ntest_size = 2\ndev_size = 2\nreward_size = 2\n[fields]\n'
+        'inputs = ["title", "body"]\nlabel = "label"\n[prompt]\ntemplate = "{title}{label}"\n',
+        encoding="utf-8-sig",  # as some editors write it
+    )
+    task = Task.load(tmp_path / "task.toml")
+    member = task.pool[0].fields
+    (asked,) = queries_from(task, [f"body={member['body']}", f"title={member['title']}"], None)
+    assert list(asked.fields.items()) == list(member.items())
+    assert task.pool.duplicates_of(asked) == {0}
+    (tmp_path / "queries.jsonl").write_text(json.dumps({**member, "more": "x"}))
+    assert task.pool.duplicates_of(queries_from(task, None, tmp_path / "queries.jsonl")[0]) == {0}
+    for texts in (["title=a"], ["title=a", "body=b", "junk=c"]):
+        with pytest.raises(InvalidExampleError, match="--text gives the fields"):
+            queries_from(task, texts, None)

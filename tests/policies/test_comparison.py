@@ -125,6 +125,8 @@ def test_a_changed_query_reuses_nothing(changes: dict[str, Any], tmp_path: Path)
     first = next(query for query in queries if query.label == "fresh")
     changed = workspace_of(tuple(replace(query, **changes) if query is first else query for query in queries))
     assert compare_methods(changed, tmp_path, plan=PLAN).reused == 0
+    changed.engine.lm = ToyLanguageModel(context_length=40)  # of a server a setting, which no fingerprint holds
+    assert compare_methods(changed, tmp_path, plan=PLAN).reused == 0
 
 
 def test_what_a_setting_does_not_touch_is_reused(tmp_path: Path) -> None:

@@ -68,6 +68,10 @@ def test_a_uid_column_is_used(tmp_path: Path) -> None:
         ("null.jsonl", '{"text": null, "label": "b"}\n', InvalidExampleError, "holds None"),
         ("nan.jsonl", '{"text": NaN, "label": "b"}\n', InvalidExampleError, "holds nan"),
         ("nested.jsonl", '{"text": ["a"], "label": "b"}\n', InvalidExampleError, "holds ['a']"),
+        ("blank.csv", "text,label\na, \n", InvalidExampleError, "column 'label', is empty"),
+        ("blank.jsonl", '{"text": "", "label": "b"}\n', InvalidExampleError, "column 'text', is empty"),
+        ("quote.csv", 'text,label\n"a" b,c\n', DataFileError, "is not CSV"),
+        ("digits.jsonl", '{"text": ' + "1" * 5000 + "}\n", DataFileError, "line 1 is not JSON"),
         ("bytes.csv", b"text,label\n\xff\xfe,b\n", DataFileError, "UTF-8"),
         ("bytes.parquet", b"not parquet at all", DataFileError, "Parquet"),
     ],
@@ -89,12 +93,8 @@ def test_hub_rows_get_class_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards class numbers of hub data sets, which mean nothing to a language model; the hub itself is out of reach."""
     import datasets
 
-    rows = datasets.Dataset.from_dict(
-        {"text": ["a", "b"], "label": [1, 0]},
-        features=datasets.Features(
-            {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
-        ),
-    )
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    rows = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
     asked = []
 
     def load_dataset(name: str, configuration: str | None, *, split: str) -> Any:
@@ -105,6 +105,20 @@ def test_hub_rows_get_class_names(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = load_hub_examples("org/set:part", hub_split="train", inputs=["text"], label="label", split="train")
     assert asked == [("org/set", "part", "train")]
     assert [one.label for one in examples] == ["yes", "no"]
+    hidden = datasets.Dataset.from_dict({"text": ["a"], "label": [-1]}, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: hidden)
+    with pytest.raises(InvalidExampleError, match=r"row 0 has no label \(-1\)"):  # it was taken for the last class
+        load_hub_examples("org/set", hub_split="test", inputs=["text"], label="label", split="test")
+
+
+def test_labels_have_no_space_around_them_and_places_may_be_texts(tmp_path: Path) -> None:
+    """Guards classes that differ by a space alone, choices named by place in CSV, and cells longer than csv's limit."""
+    path = tmp_path / "rows.csv"
+    path.write_text(f"text,label,one,two\n{'long ' * 40_000},1 ,pos ,neg\n", encoding="utf-8")
+    (plain,) = load_examples(path, inputs=["text"], label="one", split="train")
+    assert plain.label == "pos"
+    (chosen,) = load_examples(path, inputs=["text"], label="label", split="train", choices=["one", "two"])
+    assert chosen.label == "neg"
 
 
 def test_a_hub_out_of_reach_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,14 @@ def test_texts_without_words_stay_different() -> None:
     assert normalised_text({"a": "x", "b": "y"}) != normalised_text({"a": "xy", "b": ""})
 
 
+def test_marks_belong_to_their_letters() -> None:
+    """Guards Hindi and Thai, whose vowels are marks: other words counted as duplicates; an emoji's do not matter."""
+    for one, other in (("मिल", "मेल"), ("ที่", "ทู่")):
+        assert normalised_text({"t": one}) != normalised_text({"t": other})
+        assert normalised_text({"t": f"{one}!"}) == normalised_text({"t": one})
+    assert normalised_text({"t": "love \u2764\ufe0f it"}) == normalised_text({"t": "Love it"})
+
+
 @settings(max_examples=50)
 @given(st.text(), st.text())
 def test_folding_ignores_case_and_outer_punctuation(first: str, second: str) -> None:

@@ -13,7 +13,10 @@ from selector.evaluation.references import (
     reference_answers,
     vote_of,
 )
-from selector.testing import ToyEncoder, planted_examples, planted_pool
+from selector.evaluation.runs import Reference, refer_once
+from selector.inference.engine import InferenceEngine
+from selector.prompting.template import PromptTemplate
+from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool
 from selector.types import Example, Selection
 
 
@@ -86,3 +89,13 @@ def test_by_name(pool, encoder, queries) -> None:
         assert set(answers) <= set(pool.labels)
     with pytest.raises(UnknownNameError, match="label-vote"):
         reference_answers("oracle", pool=pool, encoder=encoder, queries=queries, shots=4)
+
+
+def test_references_are_right_where_methods_are() -> None:
+    """Guards baselines on written answers: aliases and the answer rule counted for methods alone."""
+    template = PromptTemplate("{text}{label}", {}, answer_tokens=4, answer_rule="number")
+    pool = Pool([Example(f"p{at}", {"text": f"sum {at} of it"}, "1000") for at in range(6)])
+    engine = InferenceEngine(ToyLanguageModel(), template, pool)
+    reference = Reference("majority", lambda queries: ["1000" for _ in queries])
+    (outcome,) = refer_once(engine, [Example("q", {"text": "?"}, "1,000")], reference, shots=1).outcomes
+    assert outcome.correct

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_full_disk_keeps_what_was_there(code: int, tmp_path: Path, monkeypatch: 
         write_whole(path, "new")
     assert path.read_bytes() == b"good"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_do_not_take_each_others_scratch(tmp_path: Path) -> None:
+    """Guards two comparisons into one folder: the second renamed what the first was writing, and one of them failed."""
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(100):
+            list(pool.map(lambda text: write_whole(tmp_path / "cell.json", text), [f"a{number}", f"b{number}"]))
+    assert (tmp_path / "cell.json").read_text() in ("a99", "b99")
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_other_trouble_is_not_called_a_full_disk(tmp_path: Path) -> None:

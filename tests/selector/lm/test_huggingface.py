@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -210,3 +211,14 @@ def test_threads_may_score_and_generate_at_once(tiny_llama: tuple[Any, Any]) -> 
         for number, found in enumerate(threads.map(work, range(24))):
             assert found == (texts if number % 2 else pytest.approx(expected, abs=1e-4))
     assert (lm.usage - before).calls == 12 * 2 + 12 * 6
+
+
+def test_greedy_text_is_the_most_probable_whatever_the_files_say(tiny_llama: tuple[Any, Any]) -> None:
+    """Guards against penalties on repeated words in generation_config.json: demonstrations are there to be repeated."""
+    model, tokenizer = copy.deepcopy(tiny_llama[0]), tiny_llama[1]
+    told = model.generation_config
+    plain = HuggingFaceLanguageModel(model, tokenizer, fingerprint="plain").generate(["the plot"], max_new_tokens=6)
+    model.generation_config = transformers.GenerationConfig(repetition_penalty=50.0, eos_token_id=told.eos_token_id)
+    penalised = HuggingFaceLanguageModel(model, tokenizer, fingerprint="plain")
+    assert model.generation_config.repetition_penalty in (None, 1.0)
+    assert penalised.generate(["the plot"], max_new_tokens=6) == plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,18 @@ def test_the_bundled_encoder_gives_unit_rows_that_know_meaning(tmp_path: Path) -
 
 
 @pytest.mark.bundled
+@pytest.mark.bundled
+def test_an_encoder_saved_in_half_precision_embeds_in_float32(tmp_path: Path) -> None:
+    """Guards folders in bfloat16, whose weights ended in a traceback where they were identified."""
+    plain = SentenceEncoder.load("all-minilm-l6-v2")
+    model = deepcopy(plain._model).to(torch.bfloat16)
+    model.save(str(tmp_path / "half"), create_model_card=False)
+    loaded = SentenceEncoder.load(tmp_path / "half")
+    rows = loaded.encode(["a fine film", "a dull plot"])
+    assert rows.dtype == np.float32
+    assert np.allclose(rows, plain.encode(["a fine film", "a dull plot"]), atol=0.02)
+
+
 def test_tokens_are_embedded_in_their_context() -> None:
     """Guards token embeddings against padding, tokens that the tokeniser adds, and texts without any token."""
     encoder = SentenceEncoder.load("all-minilm-l6-v2")
