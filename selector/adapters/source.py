@@ -118,6 +118,10 @@ class DemonstrationSource:
             own = workspace.engine
             return own if pool is first else changed_engine(own, pool=pool)
 
+        def demonstrable(example: Example) -> None:
+            template.check(example)
+            template.demonstration(example)  # one without a rationale that is shown would break answers later
+
         others = queries_of_another_task(folder, workspace.task) if force else ()
 
         def build(pool: Pool) -> Selector:
@@ -129,7 +133,7 @@ class DemonstrationSource:
         key = ":".join((__version__, folder_fingerprint(folder), template.fingerprint, str(workspace.task.lm)))
         columns = Columns.of_pool(first, label=label, choices=workspace.task.choice_columns)
         source = cls(build, first, columns, key=key)
-        source._check = template.check
+        source._check = demonstrable
         source._updated = lambda former, pool: updated_selector(former, pool, lambda: engine(pool))
         return source
 

@@ -99,7 +99,7 @@ def load_examples(
 
     Raises:
         DataFileError: When the file is missing, empty, unreadable or of another format.
-        InvalidExampleError: When a row lacks a column or holds an empty cell.
+        InvalidExampleError: When a row lacks a column, a cell is null, or a label is blank.
     """
     columns = _Columns(inputs, label, uid, choices, rationale)
     return _examples(rows_of(path), columns, source=str(path), split=split)
@@ -180,7 +180,7 @@ def _examples(rows: Iterable[Row], columns: _Columns, *, source: str, split: str
         examples.append(
             Example(
                 cell_text(row[uid], where, uid) if uid else f"{split}-{number}",
-                {column: _filled(row[column], where, column) for column in columns.inputs},
+                {column: cell_text(row[column], where, column) for column in columns.inputs},
                 label,
                 choices,
                 aliases,
@@ -200,8 +200,8 @@ def _label(
         return None, ()
     value = row[column]
     if not choices:
-        # "pos " beside "pos" would be a class of its own.
-        label, *aliases = (text.strip() for text in _texts(value, where, column))
+        cells = value if isinstance(value, list) and value else [value]
+        label, *aliases = (label_text(cell, where, column) for cell in cells)
         return label, tuple(text for text in dict.fromkeys(aliases) if text != label)
     if value in choices:
         return str(value), ()
@@ -233,17 +233,30 @@ def place_of(value: Any) -> int | None:
 def _texts(value: Any, where: str, column: str) -> list[str]:
     """The texts of a cell that holds a list; else the text that it holds."""
     if isinstance(value, list) and value:
-        return [_filled(item, where, column) for item in value]
-    return [_filled(value, where, column)]
+        return [cell_text(item, where, column) for item in value]
+    return [cell_text(value, where, column)]
 
 
-def _filled(value: Any, where: str, column: str) -> str:
-    text = cell_text(value, where, column)
-    if not text.strip():
+def label_text(value: Any, where: str, column: str) -> str:
+    """Takes a cell as a label, without the space around it: "pos " beside "pos" would be a class of its own.
+
+    Args:
+        value: Text, a number or a truth value.
+        where: What holds it, for the message.
+        column: Its column, for the message.
+
+    Returns:
+        The label.
+
+    Raises:
+        InvalidExampleError: When it is missing, blank, something else, or no text that UTF-8 can hold.
+    """
+    label = cell_text(value, where, column).strip()
+    if not label:
         raise InvalidExampleError(
-            f"{where}, column {column!r}, is empty", expected="text or a number", remedy="Correct or drop the row."
+            f"{where}, column {column!r}, is empty", expected="a label", remedy="Correct or drop the row."
         )
-    return text
+    return label
 
 
 def _require_whole_characters(text: str, where: str, column: str) -> None:

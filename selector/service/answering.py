@@ -303,6 +303,7 @@ class Answerer:
         """
         own = uid or self._free_uid()
         example = self._example(own, fields, label, choices)
+        self.task.template.demonstration(example)  # one without a rationale that is shown would break answers later
         larger = added(self.pool, example)
         if self.journal is not None:
             self.journal.write(example)

@@ -69,7 +69,6 @@ def test_a_uid_column_is_used(tmp_path: Path) -> None:
         ("nan.jsonl", '{"text": NaN, "label": "b"}\n', InvalidExampleError, "holds nan"),
         ("nested.jsonl", '{"text": ["a"], "label": "b"}\n', InvalidExampleError, "holds ['a']"),
         ("blank.csv", "text,label\na, \n", InvalidExampleError, "column 'label', is empty"),
-        ("blank.jsonl", '{"text": "", "label": "b"}\n', InvalidExampleError, "column 'text', is empty"),
         ("quote.csv", 'text,label\n"a" b,c\n', DataFileError, "is not CSV"),
         ("digits.jsonl", '{"text": ' + "1" * 5000 + "}\n", DataFileError, "line 1 is not JSON"),
         ("bytes.csv", b"text,label\n\xff\xfe,b\n", DataFileError, "UTF-8"),
