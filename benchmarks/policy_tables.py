@@ -17,6 +17,7 @@ from selector.evaluation.statistics import paired_bootstrap
 PER_QUERY = HERE / "results" / "policies"
 PER_CORPUS = HERE / "results" / "corpus"
 DEFAULT = "rl"
+CORPUS_ROWS = ("random", "searched", "own", "new random", "new", "free")
 RIVALS = ("epr", "epr: label vote", "nearest", "random")
 CORPUS_COLUMNS = (
     *("random", "best-of-k", "rl", "- random", "- best-of-k"),
@@ -158,17 +159,20 @@ def learned_lines(found: Mapping[str, Sequence[Study]]) -> list[str]:
     """
     by_task = _per_corpus(PER_CORPUS)[DEFAULT]
     studies = [study for own in by_task.values() for study in own]
-    random, searched, own, _, new, _ = (100 * correctness(studies, name).mean() for name in _corpus_names(DEFAULT))
+    rows = dict(zip(CORPUS_ROWS, (correctness(studies, name) for name in _corpus_names(DEFAULT)), strict=True))
+    share = {name: f"{100 * right.mean():.1f}" for name, right in rows.items()}
+    more = paired_bootstrap(rows["own"], rows["searched"], clusters=queries_of(studies))
     beside = [pair for pairs in _per_query(found, PER_QUERY)[DEFAULT].values() for _, pair in pairs]
     right, epr = (correctness(beside, name) for name in (DEFAULT, "epr"))
     less = shown(paired_bootstrap(right, epr, clusters=queries_of(beside)))
+    opening = "Reinforcement learning pays where" if more.low > 0 else "Where"
     text = (
-        f"Reinforcement learning pays where one prompt serves a whole task (4 demonstrations; {', '.join(by_task)}; "
-        f"{len(studies)} runs; `python -m benchmarks.corpus_study`): the learned prompt is right for {own:.1f} % of "
-        f"the queries, random demonstrations for {random:.1f}, the best of as many random prompts as the same tokens "
-        f"pay for {searched:.1f}; what the policy chooses from a new pool, without asking the language model, "
-        f"for {new:.1f}. For each query by itself it is as right as the retriever whose choice it starts from: "
-        f"{less} points over {len(right)} queries (`python -m benchmarks.policy_study`)."
+        f"{opening} one prompt serves a whole task (4 demonstrations; {', '.join(by_task)}; {len(studies)} runs; "
+        f"`python -m benchmarks.corpus_study`): the learned prompt is right for {share['own']} % of the queries, random "
+        f"demonstrations for {share['random']}, the best of as many random prompts as the same tokens pay for "
+        f"{share['searched']} ({shown(more)} points between them); what the policy chooses from a new pool, "
+        f"without asking the language model, for {share['new']}. For each query by itself it is {less} points from the "
+        f"retriever whose choice it starts from, over {len(right)} queries (`python -m benchmarks.policy_study`)."
     )
     return [*wrap(text, 120, break_on_hyphens=False), ""]
 

@@ -36,17 +36,18 @@ RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 WARM_STARTS_FILE = "warm_starts.json"
 POLICY_RUN, CORPUS_RUN = "policy-run", "corpus-policy-run"  # a prompt for each query, or one for a task
+WARM_UP_RUN = "warm-up"
 _SCRATCH: Final = re.compile(r"\.(.+?)(?:\.[0-9]+-[0-9]+)?\.new")  # what a kill leaves of a file that was being written
 _PARTS: Final = frozenset(
     [
         *("checkpoints", "best", ".best", "tensorboard"),
         *("lm_usage.json", "prompt.json", WARM_STARTS_FILE, "uncertainty.safetensors"),
-        *("metrics.jsonl", "oracle.jsonl", "episodes.jsonl", "episodes.new", "online.jsonl", "online.new"),
+        *(f"{name}.{end}" for name in ("metrics", "episodes", "online", "oracle") for end in ("jsonl", "new")),
     ]
 )
 """All that stands in a run folder beside run.json."""
-_WARM_UP_PARTS: Final = frozenset(("model", ".model", "evaluation.json"))
-"""What a warm-up adds; without run.json a folder of that name may be anybody's model."""
+_WARM_UP_PARTS: Final = frozenset(("model", ".model", "evaluation.json", "evaluation.part"))
+"""What a warm-up adds; elsewhere a folder of that name may be anybody's model."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _require_no_other_files(out: Path, *, resume: bool) -> None:
     names = [entry.name for entry in out.iterdir()]
     scratch = {name: found[1] for name in names if (found := _SCRATCH.fullmatch(name))}
     there = {scratch.get(name, name) for name in names} - {RUN_FILE}
-    if not there <= (_PARTS | _WARM_UP_PARTS if (out / RUN_FILE).is_file() else _PARTS):
+    if not there <= (_PARTS | _WARM_UP_PARTS if _is_warm_up(out) else _PARTS):
         raise UsageError(f"{out} holds other files", expected="a run folder or nothing", remedy="Choose another --out.")
     if resume and there:
         raise UsageError(
@@ -113,6 +114,13 @@ def _require_no_other_files(out: Path, *, resume: bool) -> None:
             expected=f"{RUN_FILE}, which says what the run is, to go on with it",
             remedy="Pass --no-resume to start afresh, or choose another --out.",
         )
+
+
+def _is_warm_up(out: Path) -> bool:
+    try:
+        return _read(out).get("kind") == WARM_UP_RUN
+    except ArtifactError:
+        return False
 
 
 def _changed(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

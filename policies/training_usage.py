@@ -64,7 +64,8 @@ def usage_recorded(
     Raises:
         DiskFullError: When there is no room for the count.
     """
-    begun = resume and (folder / marker).is_file()
+    there = (folder / marker).is_file()
+    begun = resume and there
     earlier = read_usage(folder) if begun else Usage()
     before = usage()
     written: Usage | None = None
@@ -73,7 +74,7 @@ def usage_recorded(
         nonlocal written
         spent = usage() - before
         # Where nothing was asked, training may have been refused: then the count that stands there goes on to stand.
-        if earlier is None or not spent.calls or not (folder / marker).is_file():
+        if earlier is None or (there and not spent.calls) or not (folder / marker).is_file():
             return
         if spent != written:  # optimiser steps ask nothing
             write_whole(folder / USAGE_FILE, json.dumps(asdict(earlier + spent)) + "\n")

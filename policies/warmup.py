@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from policies.runs import METRICS_FILE, open_run
+from policies.runs import METRICS_FILE, WARM_UP_RUN, open_run
 from policies.warmup_config import WarmUpConfig
 from policies.warmup_episodes import TrainingTask, corpus_tasks, documents_apart, labelled_tasks, training_text
 from policies.warmup_evaluation import Gain, HeldOutPlan, few_shot_outcomes, gains, gains_as_json
@@ -135,7 +135,7 @@ def warm_up(
     whole = replace(base, dtype="float32")  # bfloat16 has too few digits for small steps
     model, tokenizer, fingerprint = load_model(whole)
     card: dict[str, Any] = {
-        "kind": "warm-up",
+        "kind": WARM_UP_RUN,
         "base": base.model,
         "base_fingerprint": fingerprint,
         "config": asdict(config),

@@ -189,6 +189,7 @@ def _generation_run(workspace: Workspace, config: GenerationConfig) -> dict[str,
         "near_duplicates": task.pool.near_duplicates,
         "template": task.template.fingerprint,
         "lm": workspace.engine.lm.fingerprint,
+        "window": workspace.engine.lm.context_length,
     }
 
 

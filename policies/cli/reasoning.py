@@ -131,8 +131,9 @@ def reason(
         sampling=replace(SamplingConfig(samples=samples, temperature=temperature, seed=seed), **sampling),
         auto_cot=AutoCoTConfig(**auto_cot),
     )
-    progress, run = progress_for(quiet), {"plan": asdict(plan), "lm": lm.fingerprint}
-    run |= {"demonstrations": problems_fingerprint(solved), "encoder": encoder_name}
+    progress = progress_for(quiet)
+    run = {"plan": asdict(plan), "lm": lm.fingerprint, "window": lm.context_length}
+    run |= {"demonstrations": problems_fingerprint(solved)} | ({"encoder": encoder_name} if plan.embeds else {})
     kept = TraceFile(out, run) if out else None
     written = TraceFile(_beside(out), run) if out and method == "auto-cot" else None
     built = build_reasoner(plan, lm, solved, encoder=encoder, rationales=written, progress=progress)

@@ -21,7 +21,8 @@ class ContinuedFile:
         run: What its rows depend on beside what they say themselves; what JSON can write.
         holds: What rows are, for errors: "traces".
         writer: The command that writes them, for errors.
-        take: Called with every row that is there; raises ValueError, KeyError or TypeError where it is none of these.
+        take: Called with every row that is there; raises ValueError, KeyError, TypeError or AttributeError where it is
+            none of these.
 
     Raises:
         DataFileError: When the file is there and holds something else.
@@ -43,7 +44,7 @@ class ContinuedFile:
             there = first["run"]
             for row in rows:
                 take(row)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataFileError(
                 f"{path} is no file of {holds} ({error})",
                 expected=f"what `{writer}` has written",

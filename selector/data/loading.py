@@ -226,8 +226,9 @@ def place_of(value: Any) -> int | None:
     """
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < MOST_DIGITS:
         return int(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if number and value >= 0 and float(value).is_integer() else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _texts(value: Any, where: str, column: str) -> list[str]:

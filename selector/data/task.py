@@ -298,7 +298,9 @@ def template_of(document: Mapping[str, Mapping[str, Any]], train: Sequence[Examp
     shared = not (free_text or multiple_choice)
     found = sorted({example.label for example in train if example.label is not None}) if shared else ()
     template = PromptTemplate(
-        verbalizers=document["labels"] or {label: f" {label}" for label in found},
+        # Labels of rows have no space around them either.
+        verbalizers={name.strip(): text for name, text in document["labels"].items()}
+        or {label: f" {label}" for label in found},
         multiple_choice=multiple_choice,
         **document["prompt"],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 PROBE_PROMPT, PROBE_END = "One two three four. One two three four. One two three", " four"
 PROBE = PROBE_PROMPT + PROBE_END
 AGREEMENT = 0.5  # nats; servers round, and may run the same model in batches of other shapes
+_WORD_GOES_ON, _DECIMALS = re.compile(r"\w", re.ASCII), re.compile(r"[.,][0-9]")
 MISUNDERSTOOD = (KeyError, IndexError, TypeError, ValueError, AttributeError)  # from answers of another shape
 TOPS = (100, 20, 5)  # servers differ in how many next tokens they name
 DEFAULT_WINDOW = 2048
@@ -287,8 +289,10 @@ def _listed_model(api: ServerApi, model: str) -> tuple[str, int]:
 def _matched(completion: str, text: str, total_tokens: int) -> CompletionScore:
     """Whole words alone match, and of two labels that do the longer one wins: "10" is not "1", nor "not sure" "not"."""
     written, label = text.lstrip(), completion.strip()
-    behind = written[len(label) : len(label) + 1]
-    cut = label[-1:].isalnum() and behind.isalnum()
+    last, behind = label[-1:], written[len(label) :]
+    # Only scripts that part words by spaces tell where one ends.
+    goes_on = _WORD_GOES_ON.match(behind) or (last.isdigit() and _DECIMALS.match(behind))
+    cut = last.isascii() and last.isalnum() and goes_on
     if cut or not written.startswith(label):
         return CompletionScore(UNMATCHED, 1, total_tokens)
     return CompletionScore(MATCHED - 1 / (1 + len(label)), 1, total_tokens)

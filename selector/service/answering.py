@@ -301,9 +301,8 @@ class Answerer:
             UnknownLabelError: When there is no such label.
             DiskFullError: When the edit cannot be kept; the pool is as it was.
         """
-        own = uid or self._free_uid()
-        example = self._example(own, fields, label, choices)
-        self.task.template.demonstration(example)  # one without a rationale that is shown would break answers later
+        example = self._example(own := uid or self._free_uid(), fields, label, choices)
+        self.task.template.demonstration(example)  # one without a rationale that is shown breaks later answers
         larger = added(self.pool, example)
         if self.journal is not None:
             self.journal.write(example)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from selector.data.pool import Pool
 from selector.errors import UsageError
 from selector.prompting.embedding_text import input_text
-from selector.retrieval.encoder import TextEncoder, TokenEncoder
+from selector.retrieval.encoder import TextEncoder, TokenEncoder, query_encoder_of
 from selector.retrieval.index import Rows
 from selector.strategies.dense import NearestSelector, nearest_shortlists
 from selector.types import Query, Selection
@@ -84,6 +84,8 @@ class BSRSelector:
                 remedy="Use a SentenceEncoder, or a method that compares whole texts.",
             )
         self._tokens = encoder
+        asks = query_encoder_of(encoder)
+        self._query_tokens = asks if isinstance(asks, TokenEncoder) else encoder
         self._nearest = NearestSelector(pool, encoder)
         self._shortlist = shortlist
         self._known: dict[int, Rows] = {}
@@ -94,7 +96,7 @@ class BSRSelector:
             return [Selection((), ()) for _ in queries]
         shortlists = nearest_shortlists(self._nearest, queries, k, size=self._shortlist)
         self._embed(sorted({index for near in shortlists for index in near.indices}))
-        asked = self._tokens.token_embeddings([input_text(query) for query in queries])
+        asked = self._query_tokens.token_embeddings([input_text(query) for query in queries])
         return [self._pick(rows, near, k) for rows, near in zip(asked, shortlists, strict=True)]
 
     def _embed(self, positions: Sequence[int]) -> None:

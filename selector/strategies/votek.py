@@ -19,7 +19,7 @@ from selector.inference.engine import InferenceEngine
 from selector.learned.candidate_set import draw_candidates
 from selector.progress import SILENT, Progress
 from selector.prompting.embedding_text import input_text
-from selector.retrieval.encoder import TextEncoder
+from selector.retrieval.encoder import TextEncoder, query_encoder_of
 from selector.retrieval.index import Rows
 from selector.strategies.base import allowed_positions
 from selector.strategies.judging import ask_options
@@ -108,7 +108,7 @@ class FastVoteKSelector:
             return [Selection((), ()) for _ in queries]
         allowed = [allowed_positions(self._pool, query, k) for query in queries]
         annotated = self.annotated(max(self._budget, k))
-        rows = self._encoder.encode([input_text(query) for query in queries])
+        rows = query_encoder_of(self._encoder).encode([input_text(query) for query in queries])
         return [self._nearest(row, own, annotated, k) for row, own in zip(rows, allowed, strict=True)]
 
     def annotated(self, size: int) -> tuple[int, ...]:

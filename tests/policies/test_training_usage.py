@@ -137,6 +137,16 @@ def test_a_training_that_is_refused_costs_the_last_one_nothing(tmp_path: Path) -
         assert tokens_of(folder) == 70
 
 
+def test_a_run_that_failed_before_it_asked_has_a_price(tmp_path: Path) -> None:
+    """Guards a run against an unknown price for ever, for being stopped before its first question."""
+    meter, folder = _Meter(), tmp_path / "run"
+    with usage_recorded(folder, meter, marker=MARKER, resume=True):
+        folder.mkdir()
+        (folder / MARKER).write_text("{}")
+    meter.train(folder, 50)
+    assert tokens_of(folder) == 50
+
+
 def test_a_kill_of_mining_leaves_its_price(engine: InferenceEngine, tmp_path: Path) -> None:
     """Guards an interrupted mining against an unknown price for ever; what stood there before counts no more."""
     out, seen = tmp_path / "mined", list[int | None]()
@@ -150,7 +160,8 @@ def test_a_kill_of_mining_leaves_its_price(engine: InferenceEngine, tmp_path: Pa
     for _ in range(2):
         before = engine.lm.usage
         mine(engine, list(engine.pool), recall=recall, config=config, out=out, resume=False, progress=Watching())
-        assert seen[-2:] == [None, (engine.lm.usage - before).tokens]
+        assert not seen[-2]
+        assert seen[-1] == (engine.lm.usage - before).tokens
         assert read_usage(out) == engine.lm.usage - before
 
 

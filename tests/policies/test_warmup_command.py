@@ -101,6 +101,7 @@ def test_the_command_writes_a_model_that_tasks_can_name(tiny_model: Path, tmp_pa
     afresh = run(*command, "--out", tmp_path / "run", "--seed", 3, "--no-resume", "--json")
     assert afresh.exit_code == 0, afresh.output
     (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "run.json").write_text('{"kind": "policy-run"}')
     refused(run(*command, "--out", tmp_path / "own", "--no-resume"), "other files")
     assert (tmp_path / "own" / "model").is_dir()
     rows = held_out.with_name("train.jsonl")

@@ -22,7 +22,12 @@ from selector.prompting.reasoning.least_to_most import LeastToMost
 from selector.prompting.reasoning.problems import Problem
 from selector.prompting.reasoning.self_ask import SelfAsk
 from selector.prompting.reasoning.self_consistency import SamplingConfig, SelfConsistency
-from selector.prompting.reasoning.shown import choose_demonstrations, fixed_demonstrations, with_rationale
+from selector.prompting.reasoning.shown import (
+    EMBEDDING_WAYS,
+    choose_demonstrations,
+    fixed_demonstrations,
+    with_rationale,
+)
 from selector.prompting.reasoning.trace import Stage, Trace
 from selector.prompting.reasoning.trace_file import TraceFile
 from selector.prompting.reasoning.wording import STEP_BY_STEP
@@ -55,6 +60,11 @@ class ReasoningPlan:
     writing: ReasoningConfig = field(default_factory=ReasoningConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     auto_cot: AutoCoTConfig = field(default_factory=AutoCoTConfig)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether its demonstrations depend on an encoder."""
+        return self.method == "auto-cot" or self.choose in EMBEDDING_WAYS
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from selector.strategies.base import Selector
 Shown: TypeAlias = Callable[[Problem], Sequence[Problem]]
 """From a problem to the solved problems that are shown with it, in prompt order."""
 
-WAYS: Final = ("fixed", "random", "bm25", "nearest", "kmeans")
+EMBEDDING_WAYS: Final = ("nearest", "kmeans")
+WAYS: Final = ("fixed", "random", "bm25", *EMBEDDING_WAYS)
 
 
 def fixed_demonstrations(problems: Sequence[Problem]) -> Shown:

@@ -18,7 +18,10 @@ def test_whole_words_match_and_the_longest_wins() -> None:
         short, right = (_matched(label, text, 3).logprob for label in labels)
         assert right > short
         assert right <= MATCHED
-    assert _matched(" 1", " 10", 3).logprob == UNMATCHED
+    for label, text in ((" 1", " 10"), (" 1", " 1.5"), (" spam", " spam_x")):
+        assert _matched(label, text, 3).logprob == UNMATCHED
+    for label, text in ((" 积极", "积极的评价"), (" 1", " 1."), (" good", " good, 5 stars"), (" good", "good,5")):
+        assert _matched(label, text, 3).logprob > UNMATCHED
 
 
 @pytest.mark.parametrize("answer", [[], {"data": ["m"]}, {"data": 3}])

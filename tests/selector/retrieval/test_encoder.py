@@ -33,7 +33,6 @@ def test_the_bundled_encoder_gives_unit_rows_that_know_meaning(tmp_path: Path) -
 
 
 @pytest.mark.bundled
-@pytest.mark.bundled
 def test_an_encoder_saved_in_half_precision_embeds_in_float32(tmp_path: Path) -> None:
     """Guards folders in bfloat16, whose weights ended in a traceback where they were identified."""
     plain = SentenceEncoder.load("all-minilm-l6-v2")
@@ -45,6 +44,7 @@ def test_an_encoder_saved_in_half_precision_embeds_in_float32(tmp_path: Path) ->
     assert np.allclose(rows, plain.encode(["a fine film", "a dull plot"]), atol=0.02)
 
 
+@pytest.mark.bundled
 def test_tokens_are_embedded_in_their_context() -> None:
     """Guards token embeddings against padding, tokens that the tokeniser adds, and texts without any token."""
     encoder = SentenceEncoder.load("all-minilm-l6-v2")

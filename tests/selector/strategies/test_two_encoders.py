@@ -11,6 +11,7 @@ from selector.data.pool import Pool
 from selector.ordering.similarity import SimilarityOrderer
 from selector.retrieval.encoder import SentenceEncoder
 from selector.strategies.dense import NearestSelector
+from selector.strategies.votek import FastVoteKSelector
 from selector.types import Example, Selection
 
 
@@ -42,5 +43,7 @@ def test_queries_are_embedded_as_queries(turning: SentenceEncoder) -> None:
     pool = Pool([Example(f"p{angle}", {"text": str(angle)}, "a") for angle in (5, 80, 100, 200)])
     (found,) = NearestSelector(pool, turning).select([Example("q", {"text": "0"})], 2)
     assert {*found.indices} == {1, 2}
+    (voted,) = FastVoteKSelector(pool, turning, budget=4).select([Example("q", {"text": "0"})], 2)
+    assert {*voted.indices} == {1, 2}
     (ordered,) = SimilarityOrderer(pool, turning).order([Example("q", {"text": "3"})], [Selection.of(0, 1, 2, 3)])
     assert ordered.indices == (3, 0, 1, 2)
