@@ -168,8 +168,8 @@ def learned_lines(found: Mapping[str, Sequence[Study]]) -> list[str]:
     opening = "Reinforcement learning pays where" if more.low > 0 else "Where"
     text = (
         f"{opening} one prompt serves a whole task (4 demonstrations; {', '.join(by_task)}; {len(studies)} runs; "
-        f"`python -m benchmarks.corpus_study`): the learned prompt is right for {share['own']} % of the queries, random "
-        f"demonstrations for {share['random']}, the best of as many random prompts as the same tokens pay for "
+        f"`python -m benchmarks.corpus_study`): the learned prompt is right for {share['own']} % of the queries, "
+        f"random demonstrations for {share['random']}, the best of as many random prompts as the same tokens pay for "
         f"{share['searched']} ({shown(more)} points between them); what the policy chooses from a new pool, "
         f"without asking the language model, for {share['new']}. For each query by itself it is {less} points from the "
         f"retriever whose choice it starts from, over {len(right)} queries (`python -m benchmarks.policy_study`)."
