@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from selector.data.paths import full_disk_named
 from selector.errors import DataFileError, UsageError
 
 
@@ -64,6 +65,9 @@ class ContinuedFile:
 
         Args:
             row: What json can write.
+
+        Raises:
+            DiskFullError: When there is no room.
         """
-        with self._path.open("a", encoding="utf-8") as file:
+        with full_disk_named(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -94,7 +94,7 @@ class FastVoteKSelector:
 
     def __init__(self, pool: Pool, encoder: TextEncoder, *, budget: int = 100, neighbours: int | None = None) -> None:
         self._pool = pool
-        self._encoder = encoder
+        self._encoder, self._query_encoder = encoder, query_encoder_of(encoder)
         self._budget = budget
         self._neighbours = neighbours
         self._known: dict[int, tuple[int, ...]] = {}
@@ -108,7 +108,7 @@ class FastVoteKSelector:
             return [Selection((), ()) for _ in queries]
         allowed = [allowed_positions(self._pool, query, k) for query in queries]
         annotated = self.annotated(max(self._budget, k))
-        rows = query_encoder_of(self._encoder).encode([input_text(query) for query in queries])
+        rows = self._query_encoder.encode([input_text(query) for query in queries])
         return [self._nearest(row, own, annotated, k) for row, own in zip(rows, allowed, strict=True)]
 
     def annotated(self, size: int) -> tuple[int, ...]:
