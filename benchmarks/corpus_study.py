@@ -5,8 +5,8 @@
 
 Half of the pool is trained on. Half of the dev queries value prompts, the other half choose the best weights; best-of-k
 reads both halves and may ask the language model for as many tokens as the policy's training did. The other half of the
-pool is the new pool: the policy chooses from it without having seen it, of the kept prompt's labels in their order, or
-with labels free. Random demonstrations are drawn for each query, which is the mean over many random prompts.
+pool is the new pool: the policy chooses from it without having seen it, of the kept prompt's labels in their order,
+among as many candidates as it was trained with; or with labels free; or among all members. Random demonstrations are drawn for each query, which is the mean over many random prompts.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class CorpusStudy(VariantStudy):
             train_corpus_policy_on(self.workspace, run, retriever=None, config=settings, progress=RichProgress())
 
         new = f"{variant}, new pool"
-        answers = (variant, new, f"{new}, labels free", f"best-of-k as dear as {variant}")
+        answers = (variant, new, f"{new}, labels free", f"{new}, whole", f"best-of-k as dear as {variant}")
         artifact = self._artifact(variant, self.work / "corpus", asdict(settings), answers=answers, learn=learn)
         self._answer_all(variant, artifact, tokens=self.result["cost"][f"training {variant}"]["tokens"])
 
@@ -116,19 +116,18 @@ class CorpusStudy(VariantStudy):
             engine.lm, engine.template, self.new_pool, scoring=engine.scoring, calibration=engine.calibration
         )
 
-        def policy(own: InferenceEngine, *, labels_free: bool = False) -> Selector:
+        def policy(own: InferenceEngine, **changes: Any) -> Selector:
             selector = CorpusSelector.load(artifact, own.pool, force=True, engine=lambda: own)
-            if not labels_free:
-                return selector
-            free = replace(selector.artifact, manifest=replace(selector.artifact.manifest, prompt_labels=()))
-            return CorpusSelector(free, own.pool, selector.encoder, engine=own)
+            changed = replace(selector.artifact, manifest=replace(selector.artifact.manifest, **changes))
+            return CorpusSelector(changed, own.pool, selector.encoder, engine=own)
 
         ways = {
             "random": (engine, lambda: RandomSelector(pool, seed=self.seed)),
             "random, new pool": (fresh, lambda: RandomSelector(self.new_pool, seed=self.seed)),
             variant: (engine, lambda: policy(engine)),
             f"{variant}, new pool": (fresh, lambda: policy(fresh)),
-            f"{variant}, new pool, labels free": (fresh, lambda: policy(fresh, labels_free=True)),
+            f"{variant}, new pool, labels free": (fresh, lambda: policy(fresh, prompt_labels=())),
+            f"{variant}, new pool, whole": (fresh, lambda: policy(fresh, shortlist_size=len(self.new_pool))),
             f"best-of-k as dear as {variant}": (
                 engine,
                 lambda: BestOfKSelector(engine, self.judges, tokens=tokens, seed=self.seed, progress=RichProgress()),

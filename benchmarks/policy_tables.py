@@ -17,11 +17,10 @@ from selector.evaluation.statistics import paired_bootstrap
 PER_QUERY = HERE / "results" / "policies"
 PER_CORPUS = HERE / "results" / "corpus"
 DEFAULT = "rl"
-CORPUS_ROWS = ("random", "searched", "own", "new random", "new", "free")
 RIVALS = ("epr", "epr: label vote", "nearest", "random")
 CORPUS_COLUMNS = (
     *("random", "best-of-k", "rl", "- random", "- best-of-k"),
-    *("new pool: random", "rl", "- random", "labels free"),
+    *("new pool: random", "rl", "- random", "labels free", "whole pool"),
 )
 
 
@@ -128,7 +127,7 @@ def corpus_lines(folder: Path = PER_CORPUS) -> list[str]:
     """
     lines = [
         f"| variant | task | seeds x queries | {' | '.join(CORPUS_COLUMNS)} | LM tokens | minutes |",
-        "|---" * 14 + "|",
+        "|---" * 15 + "|",
     ]
     for variant, by_task in _per_corpus(folder).items():
         everything = [study for studies in by_task.values() for study in studies]
@@ -159,7 +158,7 @@ def learned_lines(found: Mapping[str, Sequence[Study]]) -> list[str]:
     """
     by_task = _per_corpus(PER_CORPUS)[DEFAULT]
     studies = [study for own in by_task.values() for study in own]
-    rows = dict(zip(CORPUS_ROWS, (correctness(studies, name) for name in _corpus_names(DEFAULT)), strict=True))
+    rows = {role: correctness(studies, name) for role, name in _corpus_names(DEFAULT).items()}
     share = {name: f"{100 * right.mean():.1f}" for name, right in rows.items()}
     more = paired_bootstrap(rows["own"], rows["searched"], clusters=queries_of(studies))
     beside = [pair for pairs in _per_query(found, PER_QUERY)[DEFAULT].values() for _, pair in pairs]
@@ -177,31 +176,40 @@ def learned_lines(found: Mapping[str, Sequence[Study]]) -> list[str]:
     return [*wrap(text, 120, break_on_hyphens=False), ""]
 
 
-def _corpus_names(variant: str) -> tuple[str, ...]:
+def _corpus_names(variant: str) -> dict[str, str]:
+    """What a row of answers is for, to its name in the study."""
     new = f"{variant}, new pool"
-    return ("random", f"best-of-k as dear as {variant}", variant, "random, new pool", new, f"{new}, labels free")
+    return {
+        "random": "random",
+        "searched": f"best-of-k as dear as {variant}",
+        "own": variant,
+        "new random": "random, new pool",
+        "new": new,
+        "free": f"{new}, labels free",
+        "whole": f"{new}, whole",
+    }
 
 
 def _whole(study: Study, variant: str) -> Study | None:
     """The study cut to the queries that all rows of a variant have answered; None where one has answered nothing."""
-    answers = {name: study["answers"].get(name, []) for name in _corpus_names(variant)}
+    answers = {name: study["answers"].get(name, []) for name in _corpus_names(variant).values()}
     count = min(map(len, answers.values()))
     cut = {name: given[:count] for name, given in answers.items()}
     return {**study, "answers": cut, **{part: study[part][:count] for part in ("gold", "uids")}} if count else None
 
 
 def _corpus_row(variant: str, task: str, studies: Sequence[Study]) -> str:
-    random, searched, own, new_random, new, free = (correctness(studies, name) for name in _corpus_names(variant))
+    rows = {role: correctness(studies, name) for role, name in _corpus_names(variant).items()}
     asked = queries_of(studies)
 
-    def less(first: Any, second: Any) -> str:
-        return shown(paired_bootstrap(first, second, clusters=asked))
+    def less(first: str, second: str) -> str:
+        return shown(paired_bootstrap(rows[first], rows[second], clusters=asked))
 
     spent = [study["cost"][f"training {variant}"] for study in studies]
     tokens, seconds = (float(np.mean([cost[what] for cost in spent])) for what in ("tokens", "seconds"))
-    known = [f"{100 * values.mean():.1f}" for values in (random, searched, own)]
-    there = [f"{100 * values.mean():.1f}" for values in (new_random, new)]
-    cells = [variant, task, f"{len(studies)} x {len(own) // len(studies)}", *known, less(own, random)]
-    cells += [less(own, searched), *there, less(new, new_random), f"{100 * free.mean():.1f}"]
+    share = {role: f"{100 * right.mean():.1f}" for role, right in rows.items()}
+    cells = [variant, task, f"{len(studies)} x {len(rows['own']) // len(studies)}"]
+    cells += [share["random"], share["searched"], share["own"], less("own", "random"), less("own", "searched")]
+    cells += [share["new random"], share["new"], less("new", "new random"), share["free"], share["whole"]]
     cells += [f"{tokens:,.0f}", f"{seconds / 60:.1f}"]
     return f"| {' | '.join(cells)} |"

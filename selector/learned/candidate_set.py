@@ -6,7 +6,8 @@ the same in a pool of another size. Knows embeddings, labels and lengths; asks n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -107,6 +108,28 @@ def draw_candidates(pool: Pool, count: int, *, seed: int) -> list[int]:
         return list(range(len(pool)))
     drawn = np.random.default_rng(seed).choice(len(pool), count, replace=False)
     return [int(position) for position in np.sort(drawn)]
+
+
+def showing_labels(
+    pool: Pool, positions: Sequence[int], labels: Sequence[str], *, excluded: Collection[int] = ()
+) -> tuple[int, ...]:
+    """Adds to members of a pool the first others that show labels which chance left out.
+
+    Args:
+        pool: The pool.
+        positions: K distinct positions.
+        labels: Labels that shall be shown, each as often as it is named, as far as the pool can.
+        excluded: Positions that neither count nor are added.
+
+    Returns:
+        Positions, ascending.
+    """
+    shown = {*positions}
+    for label, wanted in Counter(labels).items():
+        having = [place for place, example in enumerate(pool) if example.label == label and place not in excluded]
+        lacking = wanted - len(shown.intersection(having))
+        shown.update([place for place in having if place not in shown][: max(lacking, 0)])
+    return tuple(sorted(shown))
 
 
 def build_candidate_set(
