@@ -263,7 +263,7 @@ class CorpusSelector:
         return self.artifact.manifest.fingerprints.get("pool") == self._pool.fingerprint
 
     def _positions(self, k: int, excluded: frozenset[int]) -> tuple[int, ...]:
-        """The candidates of training where they still stand for what they were and suffice; else as many of the pool."""
+        """The candidates of training where they still stand for what they were and suffice, else as many drawn."""
         manifest = self.artifact.manifest
         if self._is_known:
             left = [position for position in manifest.candidates if position not in excluded]

@@ -75,5 +75,5 @@ def test_the_table_pairs_what_all_have_answered(tmp_path: Path) -> None:
     lines = corpus_lines(tmp_path)
     assert lines[2].startswith("| rl | trec6 | 1 x 4 | 25.0 | 50.0 | 75.0 | +50.0 [")
     assert "| 25.0 | 50.0 | +25.0 [" in lines[2]
-    assert lines[2].endswith("] | 0.0 | 1,000 | 1.0 |")
+    assert lines[2].endswith("] | 0.0 | 25.0 | 1,000 | 1.0 |")
     assert lines[3].startswith("| rl | **all queries** | 1 x 4 |")

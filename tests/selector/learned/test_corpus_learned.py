@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from selector.data.pool import Pool
 from selector.errors import ArtifactError, TooFewExamplesError
 from selector.learned.artifact import MANIFEST_FILE, WEIGHTS_FILE, read_artifact, read_manifest
-from selector.learned.candidate_set import CandidateSet, build_candidate_set, draw_candidates, embed_task
+from selector.learned.candidate_set import (
+    CandidateSet,
+    build_candidate_set,
+    draw_candidates,
+    embed_task,
+    showing_labels,
+)
 from selector.learned.corpus_artifact import read_corpus_artifact, read_policy, write_corpus_artifact
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork, RunningNorm
 from selector.learned.corpus_observation import (
@@ -206,6 +212,24 @@ def test_candidates_are_drawn_by_seed() -> None:
     drawn = draw_candidates(pool, 8, seed=1)
     assert drawn == draw_candidates(pool, 8, seed=1) != draw_candidates(pool, 8, seed=2)
     assert len(set(drawn)) == 8
+
+
+def test_labels_that_a_draw_left_out_are_added() -> None:
+    """Guards prompts whose labels are given: a rare label must be among the candidates as often as it is wanted."""
+    pool = planted_pool(20)
+    first, second = pool.labels[:2]
+    having = [place for place, example in enumerate(pool) if example.label == first]
+    others = [place for place, example in enumerate(pool) if example.label != first][:3]
+    for drawn, excluded, added in (
+        (others, (), having[:2]),
+        ([*others, having[4]], (), [having[0], having[4]]),
+        ([*others, having[0]], having[:1], having[:3]),
+        ([*others, *having[:3]], (), having[:3]),
+    ):
+        shown = showing_labels(pool, drawn, (first, second, first), excluded=excluded)
+        assert shown == tuple(sorted({*others, *added}))
+    assert showing_labels(pool, others, (first,) * 40) == tuple(sorted({*others, *having}))
+    assert showing_labels(pool, others, ("no label",)) == tuple(others)
 
 
 def manifest(**changes: object) -> Manifest:

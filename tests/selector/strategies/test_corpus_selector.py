@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,7 +161,7 @@ def test_another_pool_is_shown_the_labels_of_the_kept_prompt(tmp_path: Path) -> 
             artifact(tmp_path / "wrong", pool, prompt_labels=wrong, **kept)
 
 
-def test_another_pool_is_chosen_from_whole(folder: Path) -> None:
+def test_another_pool_needs_no_training(folder: Path) -> None:
     """Guards new pools without retraining: the candidates of training mean nothing there, whatever its size."""
     for members in (5, 200):
         pool = planted_pool(members, seed=8)
@@ -175,16 +176,20 @@ def test_another_pool_is_chosen_from_whole(folder: Path) -> None:
         CorpusSelector.load(folder, planted_pool(), encoder=ToyEncoder(width=16))
 
 
-def test_a_large_pool_is_sampled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards time and memory: one prompt for the task does not look at a million candidates."""
-    monkeypatch.setattr("selector.strategies.corpus.MOST_CANDIDATES", 10)
-    pool = planted_pool(60)
-    selector = load(folder, pool)
-    [selection] = selector.select(planted_examples(1, prefix="q"), 4)
+def test_another_pool_offers_as_many_candidates_as_the_training(tmp_path: Path) -> None:
+    """Guards the choice there: the best of more is the most overrated; and labels that a draw left out."""
+    pool = planted_pool(200, seed=8)
+    first, second = pool.labels[:2]
+    kept = {"prompt": (9, 2, 4), "prompt_labels": (second, first, second), "label_names": (first, second)}
+    selector = load(artifact(tmp_path / "policy", planted_pool(), **kept), pool)
+    selector.select(planted_examples(1, prefix="q"), 3)
     [(candidates, _)] = selector._described.values()
-    assert len(candidates) == 10
-    assert set(selection.indices) <= set(candidates.shortlist.indices)
+    assert len(candidates) == len(CANDIDATES)
     assert len(selector.select(planted_examples(1, prefix="q"), 14)[0].indices) == 14
+    drawn = {*candidates.shortlist.indices}
+    renamed = Pool([replace(own, label=second if at in drawn else first) for at, own in enumerate(pool)])
+    [selection] = load(selector.artifact.folder, renamed).select(planted_examples(1, prefix="q"), 3)
+    assert [renamed[index].label for index in selection.indices] == [second, first, second]
 
 
 def test_another_task_is_described_by_its_own_queries(folder: Path) -> None:
