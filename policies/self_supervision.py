@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 
+from selector.data.words import IDEOGRAPHIC_ENDS, words_of
 from selector.errors import TooFewExamplesError
 from selector.types import Example
 
@@ -46,9 +47,9 @@ def sentences_of(document: str) -> list[str]:
     Returns:
         Its sentences of at least `FEWEST_WORDS` words, with runs of white space made one space.
     """
-    parts = re.split(r"(?<=[.!?])\s+|\n+", document)
+    parts = re.split(rf"(?<=[.!?])\s+|(?<=[{IDEOGRAPHIC_ENDS}])|\n+", document)
     folded = (" ".join(part.split()) for part in parts)
-    return [sentence for sentence in folded if len(sentence.split()) >= FEWEST_WORDS]
+    return [sentence for sentence in folded if len(words_of(sentence)) >= FEWEST_WORDS]
 
 
 def next_sentence(documents: Sequence[Sentences], generator: np.random.Generator) -> tuple[str, str] | None:
@@ -74,9 +75,11 @@ def masked_word(documents: Sequence[Sentences], generator: np.random.Generator) 
         generator: Draws.
 
     Returns:
-        Input and answer, the words in order.
+        Input and answer, the words in order; None for a sentence that has no spaces between words.
     """
     words = _drawn(_drawn(documents, generator), generator).split()
+    if len(words) < FEWEST_WORDS:
+        return None
     count = int(generator.integers(1, max(2, min(MOST_MASKED, len(words) // 3) + 1)))
     hidden = np.sort(generator.choice(len(words), count, replace=False))
     answer = " ".join(words[place] for place in hidden)

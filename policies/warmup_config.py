@@ -30,7 +30,8 @@ class WarmUpConfig:
         rise: Share of the steps over which the learning rate rises; then it falls linearly to 0.
         weight_decay: Of AdamW.
         clip: The longest gradient, in Euclidean norm.
-        longest: The longest prompt and answer together, tokens; demonstrations are left out from the front.
+        longest: The longest prompt and answer together, tokens, and never more than the context window;
+            demonstrations are left out from the front.
         pass_tokens: Tokens of a forward pass, padding included; a step has as many passes as it needs.
         precision: Of the products: "float32", "bfloat16", or "auto" for bfloat16 on a GPU that has it. Weights stay in
             float32. On a CPU the backward products of bfloat16 were measured up to ten times slower than float32.

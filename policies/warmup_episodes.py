@@ -15,6 +15,7 @@ import numpy as np
 from policies.self_supervision import FEWEST_WORDS, MAKERS, self_supervised_rows
 from selector.data.pool import normalised_text
 from selector.data.task import Task
+from selector.data.words import words_of
 from selector.errors import TooFewExamplesError, UsageError
 from selector.lm.prefix_tree import TokenRequest
 from selector.prompting.self_supervised import TEMPLATES
@@ -109,12 +110,12 @@ def documents_apart(documents: Sequence[str], held_out: Sequence[Task]) -> list[
     """
     by_start: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
     for text in {text for row in _all_rows(held_out) for text in row.fields.values()}:
-        words = tuple(normalised_text({"": text}).split())
+        words = tuple(words_of(normalised_text({"": text})))
         if len(words) >= FEWEST_WORDS:
             by_start.setdefault(words[:FEWEST_WORDS], set()).add(words)
 
     def holds_one(document: str) -> bool:
-        words = tuple(normalised_text({"": document}).split())
+        words = tuple(words_of(normalised_text({"": document})))
         starts = ((at, by_start.get(words[at : at + FEWEST_WORDS], ())) for at in range(len(words)))
         return any(words[at : at + len(text)] == text for at, texts in starts for text in texts)
 

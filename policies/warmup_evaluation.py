@@ -99,11 +99,8 @@ def gains(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[fl
     second = {name: np.asarray(after[name], dtype=np.float64) for name in before}
     found = {name: _gain(first[name], second[name]) for name in first}
     if found:
-        # Weights of mean 1, under which the mean over queries is the mean over tasks.
-        total = sum(map(len, first.values()))
-        weights = np.concatenate([np.full(len(own), total / (len(first) * len(own))) for own in first.values()])
-        joined = (np.concatenate(list(outcomes.values())) * weights for outcomes in (first, second))
-        found["mean"] = _gain(*joined)
+        tasks = [name for name, own in first.items() for _ in own]
+        found["mean"] = _gain(*(np.concatenate(list(outcomes.values())) for outcomes in (first, second)), strata=tasks)
     return found
 
 
@@ -136,5 +133,6 @@ def gain_lines(found: Mapping[str, Gain]) -> list[str]:
     return lines
 
 
-def _gain(before: Values, after: Values) -> Gain:
-    return Gain(len(before), accuracy_interval(before), accuracy_interval(after), paired_bootstrap(after, before))
+def _gain(before: Values, after: Values, *, strata: Sequence[str] | None = None) -> Gain:
+    first, second = (accuracy_interval(values, strata=strata) for values in (before, after))
+    return Gain(len(before), first, second, paired_bootstrap(after, before, strata=strata))

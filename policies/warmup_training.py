@@ -7,6 +7,7 @@ the same weights. This module knows no task files and no evaluation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from policies.warmup_episodes import Episode, TrainingTask, draw_episode
 from policies.warmup_loss import add_gradients, learned_tokens, reads_some_positions
 from policies.warmup_model import learning_weights, trainable
 from selector.errors import ShotsmithError
+from selector.lm.huggingface import context_length_of
 from selector.lm.loading import native_bfloat16
 from selector.lm.prefix_tree import TokenRequest
 from selector.lm.tokenising import beginning_token, token_requests
@@ -84,6 +86,7 @@ def train_model(
         ShotsmithError: When the loss is no longer a number.
         ExtraMissingError: When adapters are wanted and the extra "warmup" is not installed.
     """
+    config = replace(config, longest=min(config.longest, context_length_of(model.config)))
     reads_some = reads_some_positions(model)
     learner = trainable(model, config)
     weights = [own for _, own in learning_weights(learner)]

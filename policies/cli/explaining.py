@@ -110,7 +110,10 @@ def _labelled(workspace: Workspace, asked: list[Example], file: Path | None, gol
                 choices=task.choice_columns,
             )
         except InvalidExampleError:
-            if known := sum(row.get(task.label_column) is not None for _, row in rows_of(file)):
+            labels = [row.get(task.label_column) for _, row in rows_of(file)]
+            if None not in labels:
+                raise
+            if known := len(labels) - labels.count(None):
                 typer.echo(f"{file}: {known} rows have a label and others none, so all are shown without", err=True)
             return asked  # predictions are explained
     for query in asked:

@@ -36,7 +36,14 @@ from selector.errors import DataFileError
 from selector.pipeline import Pipeline
 from selector.prompting.generation import GeneratedSelector, GenerationConfig, generate_demonstrations
 from selector.prompting.generation_file import GenerationFile
-from selector.prompting.instructions import BY_HAND, INDUCED, InductionConfig, induce_instructions, rank_instructions
+from selector.prompting.instructions import (
+    BY_HAND,
+    INDUCED,
+    InductionConfig,
+    check_judge,
+    induce_instructions,
+    rank_instructions,
+)
 from selector.prompting.mutual_information import TemplateScore, load_templates, rank_templates
 from selector.types import Example, Selection
 from selector.workspace import Workspace
@@ -76,6 +83,9 @@ def instruct(
         refuse_typed(context, ["queries"], beside="no --templates", belongs="with --templates")
     else:
         refuse_typed(context, OF_INSTRUCTIONS, beside="--templates", belongs="without --templates")
+    if shots == 0:
+        refuse_typed(context, ["method"], beside="--shots 0", belongs="with --shots 1 or more")
+    check_judge(by)
     typed = InductionConfig(sets=sets, per_set=per_set, shots=examples, seed=seed)
     config, progress = replace(typed, **settings_from(others, InductionConfig)), progress_for(quiet)
     workspace = Workspace.open(task, use_store=not no_cache, progress=progress)
@@ -88,14 +98,14 @@ def instruct(
         rows = [_template_row(one) for one in ranked]
         _print(rows, {"templates": rows}, as_json=as_json)
     else:
+        dev = workspace.task.dev[:limit]
+        shown = _shown(workspace, dev, shots, method=method, seed=seed)
         candidates = dict.fromkeys(_lines(instructions), BY_HAND)
         for own in filter(None, (engine.template.instruction, workspace.task.instruction)):
             candidates.setdefault(own, BY_HAND)
         induction = induce_instructions(engine, config=config, progress=progress)
         for instruction in induction.instructions:
             candidates.setdefault(instruction, INDUCED)
-        dev = workspace.task.dev[:limit]
-        shown = _shown(workspace, dev, shots, method=method, seed=seed)
         found = rank_instructions(engine, candidates, dev, by=by, selections=shown, progress=progress)
         ranking = [asdict(one) for one in found]
         cost = {"proposals": [asdict(one) for one in induction.proposals], "induction_usage": asdict(induction.usage)}

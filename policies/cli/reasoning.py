@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from rich.console import Console
@@ -24,6 +24,7 @@ from policies.cli.options import (
     print_json,
     print_usage,
     progress_for,
+    refuse_typed,
     unless_typed,
 )
 from policies.cli.settings import SettingsOption, settings_of_each
@@ -47,6 +48,9 @@ from selector.retrieval.config import EncoderConfig
 from selector.retrieval.encoder import SentenceEncoder, TextEncoder
 from selector.types import Example
 from selector.workspace import Workspace
+
+VOTING: Final = "self-consistency"
+AUTO_COT: Final = "auto-cot"
 
 
 class Material(NamedTuple):
@@ -87,6 +91,7 @@ OwnTaskOption = Annotated[
 
 @app.command()
 def reason(
+    context: typer.Context,
     method: Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")],
     queries: Annotated[
         Path,
@@ -117,7 +122,15 @@ def reason(
     quiet: QuietOption = False,
 ) -> None:
     """Answer questions by reasoning in text, with the whole way to every answer."""
-    writing, sampling, auto_cot = settings_of_each(others, ReasoningConfig, SamplingConfig, AutoCoTConfig)
+    if method != VOTING:
+        names, belongs = ["samples", "temperature"], f"with --method {VOTING}"
+        refuse_typed(context, names, beside=f"--method {method}", belongs=belongs)
+    if task:
+        refuse_typed(context, ["model"], beside="--task", belongs="with --data")
+    writing, sampling, auto_cot = _settings(others, method, shots)
+    voting = SamplingConfig(seed=seed)
+    if method == VOTING:
+        voting = replace(SamplingConfig(samples=samples, temperature=temperature, seed=seed), **sampling)
     lm, solved, asked, kind, encoder, encoder_name = _material(
         data, task, queries, kind=kind, model=model, use_store=not no_cache
     )
@@ -128,14 +141,14 @@ def reason(
         choose=choose,
         seed=seed,
         writing=replace(ReasoningConfig(rationale_tokens=tokens), **writing),
-        sampling=replace(SamplingConfig(samples=samples, temperature=temperature, seed=seed), **sampling),
+        sampling=voting,
         auto_cot=AutoCoTConfig(**auto_cot),
     )
     progress = progress_for(quiet)
     run = {"plan": asdict(plan), "lm": lm.fingerprint, "window": lm.context_length}
     run |= {"demonstrations": problems_fingerprint(solved)} | ({"encoder": encoder_name} if plan.embeds else {})
     kept = TraceFile(out, run) if out else None
-    written = TraceFile(_beside(out), run) if out and method == "auto-cot" else None
+    written = TraceFile(_beside(out), run) if out and method == AUTO_COT else None
     built = build_reasoner(plan, lm, solved, encoder=encoder, rationales=written, progress=progress)
     traces = answer_all(built.reasoner, asked[:limit], kept=kept, progress=progress)
     if not quiet:
@@ -146,6 +159,25 @@ def reason(
         print_json({"summary": asdict(summarise(traces)), **made, "traces": [one.as_json() for one in traces]})
         return
     _show(traces, built.auto_cot, whole=trace)
+
+
+def _settings(others: Sequence[str] | None, method: str, shots: int) -> list[dict[str, Any]]:
+    """Those of --set for writing, voting and Auto-CoT; what would do nothing under the method is refused."""
+    parted = settings_of_each(others, ReasoningConfig, SamplingConfig, AutoCoTConfig)
+    for own, needed in zip(parted[1:], (VOTING, AUTO_COT), strict=True):
+        if own and method != needed:
+            raise UsageError(
+                f"--set {next(iter(own))} is typed beside --method {method}",
+                expected=f"it with --method {needed}",
+                remedy="Take it away or choose that method.",
+            )
+    if method == AUTO_COT and ("demonstrations" in parted[2] or shots == 0):
+        raise UsageError(
+            f"auto-cot is asked for {shots} demonstrations" + (" by --shots, and for others by --set" if shots else ""),
+            expected="one number, 1 or more",
+            remedy="Say it by --shots.",
+        )
+    return parted
 
 
 def _beside(out: Path) -> Path:

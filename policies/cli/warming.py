@@ -93,7 +93,7 @@ def warm_up_command(
         seed=seed,
     )
     config = replace(config, **settings_from(others, WarmUpConfig))
-    plan = HeldOutPlan(shots=shots, queries=limit, seeds=seeds)
+    plan = HeldOutPlan(shots=config.shots, queries=limit, seeds=seeds)
     work: dict[str, Any] = {"resume": resume, "progress": progress_for(quiet)}
     _print(warm_up(material, start, out=out, config=config, plan=plan, **work), as_json=as_json)
 

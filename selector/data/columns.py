@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from selector.data.words import words_of
+
 MOST_LABELS: Final = 100
 LONGEST_LABEL: Final = 60  # characters
 _NUMBER: Final = re.compile(r"[+-]?\$?\d[\d,]*(?:\.\d+)?%?")
@@ -53,7 +55,7 @@ class Column:
     @cached_property
     def words(self) -> float:
         """Words in a cell, on average."""
-        return sum(len(text.split()) for text in self.texts) / max(1, len(self.texts))
+        return sum(len(words_of(text)) for text in self.texts) / max(1, len(self.texts))
 
     @cached_property
     def numbers(self) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from selector.data.loading import load_examples, rows_of
 from selector.data.pool import normalised_text
 from selector.data.splits import SplitSizes, split
 from selector.data.task import Task
+from selector.data.words import about_tokens, words_of
 from selector.errors import DataFileError, TooFewExamplesError, UsageError
 from selector.lm.config import LanguageModelConfig
 from selector.retrieval.config import EncoderConfig
@@ -28,7 +28,6 @@ from selector.types import Example
 FEWEST_ROWS: Final = 6
 MOST_TOKENS: Final = 256
 SEEDS: Final = 100
-_TOKEN: Final = re.compile(r"[^\W\d_]{1,5}|\d|_|[^\w\s]")
 _PARTNERS: Final = {"test": ("test",), "dev": ("dev", "validation", "valid", "val")}
 _SENTIMENTS: Final = frozenset(
     ("positive", "negative", "neutral", "very positive", "very negative", "mixed", "pos", "neg")
@@ -178,10 +177,10 @@ def _prompt(found: Guess, target: Column, columns: Sequence[Column]) -> tuple[di
             )
     else:
         rule = _answer_rule(target)
-        longest = quantile(map(_about_tokens, target.texts), 0.95)
+        longest = quantile(map(about_tokens, target.texts), 0.95)
         if found.rationale:
             steps = next(column for column in columns if column.name == found.rationale)
-            longest += quantile(map(_about_tokens, steps.texts), 0.95)
+            longest += quantile(map(about_tokens, steps.texts), 0.95)
         tokens = min(MOST_TOKENS, longest + 4)  # room to end
         prompt = {"answer_tokens": tokens, "answer_rule": rule}
         reasons.append(f"answers: written, {tokens} tokens at most, compared by the rule {rule}")
@@ -190,11 +189,6 @@ def _prompt(found: Guess, target: Column, columns: Sequence[Column]) -> tuple[di
         reasons.append(f"rationale: {found.rationale}, shown in demonstrations before the answer")
         tail = "Answer:{rationale}\nThe answer is{label}"
     return {"template": "\n".join([*lines, tail]), **prompt}, reasons
-
-
-def _about_tokens(text: str) -> int:
-    """How many tokens a text has, about: digits and signs are one each, letters some five."""
-    return len(_TOKEN.findall(text))
 
 
 def _title(name: str) -> str:
@@ -217,7 +211,7 @@ def _answer_rule(target: Column) -> str:
         return "number"
     if target.yes_or_no:
         return "yes-no"
-    if all(len(text.split()) == 1 and text.isalpha() for text in target.counts):
+    if all(len(words_of(text)) == 1 and text.isalpha() for text in target.counts):
         return "word"
     return "words" if target.lists or target.words <= 5 else "text"
 

@@ -65,25 +65,27 @@ def bootstrap_interval(values: Values, *, rounds: int = ROUNDS, seed: int = 0) -
     Raises:
         ValueError: When there are no values.
     """
-    return _interval(values, _resampled_means(values, rounds, seed))
+    return _interval(float(values.mean()), _resampled_means(values, rounds, seed))
 
 
-def accuracy_interval(values: Values) -> Interval:
+def accuracy_interval(values: Values, *, strata: Sequence[Hashable] | None = None) -> Interval:
     """Gives the mean accuracy and its interval: the bootstrap's, and Wilson's (1927) where all answers are alike.
 
     Resampling answers that are all right gives right answers alone, and an interval without a width.
 
     Args:
         values: (N,) correctness of each query, 0 to 1; average seeds first.
+        strata: (N,) the task of each query where there are several: queries are drawn within each, and all tasks weigh
+            the same however many queries they have.
 
     Returns:
         The interval; it holds the estimate.
 
     Raises:
-        ValueError: When there are no values.
+        ValueError: When there are no values, or not as many strata.
     """
     if not len(values) or values[0] not in (0, 1) or (values != values[0]).any():
-        return bootstrap_interval(values)
+        return bootstrap_interval(values) if strata is None else _stratified(values, strata, ROUNDS, 0)[0]
     beyond = Z95**2 / (len(values) + Z95**2)
     return Interval(1.0, 1 - beyond, 1.0) if values[0] else Interval(0.0, 0.0, beyond)
 
@@ -93,6 +95,7 @@ def paired_bootstrap(
     second: Values,
     *,
     clusters: Sequence[Hashable] | None = None,
+    strata: Sequence[Hashable] | None = None,
     rounds: int = ROUNDS,
     seed: int = 0,
 ) -> PairedDifference:
@@ -108,6 +111,7 @@ def paired_bootstrap(
         second: (N,) values of the other, for the same queries in the same order.
         clusters: (N,) the query of each value where one has several, as when seeds share some of their queries: these
             are drawn together (Davison & Hinkley, 1997, section 3.8); None where each value is a query of its own.
+        strata: (N,) the task of each value, in place of clusters; see `accuracy_interval`.
         rounds: Resamples.
         seed: Seeds them.
 
@@ -115,23 +119,36 @@ def paired_bootstrap(
         The difference; its interval holds it.
 
     Raises:
-        ValueError: When the two are not of one length, nor the clusters, or empty.
+        ValueError: When the two are not of one length, nor the clusters or strata, or empty.
     """
     if first.shape != second.shape:
         raise ValueError(f"values of different queries are compared: shapes {first.shape} and {second.shape}")
     differences = first - second
-    if clusters is None:
-        means = _resampled_means(differences, rounds, seed)
+    if strata is not None:
+        own, means = _stratified(differences, strata, rounds, seed)
     else:
-        means = _resampled_cluster_means(differences, clusters, rounds, seed)
-    own = _interval(differences, means)
+        means = (
+            _resampled_means(differences, rounds, seed)
+            if clusters is None
+            else _resampled_cluster_means(differences, clusters, rounds, seed)
+        )
+        own = _interval(float(differences.mean()), means)
     # The slack keeps ties that differ by rounding: averages over seeds are not exact in binary.
     as_far = int((np.abs(means - own.estimate) >= abs(own.estimate) - 1e-12).sum())
     return PairedDifference(own.estimate, own.low, own.high, (as_far + 1) / (rounds + 1))
 
 
-def _interval(values: Values, means: Values) -> Interval:
-    estimate = float(values.mean())
+def _stratified(values: Values, strata: Sequence[Hashable], rounds: int, seed: int) -> tuple[Interval, Values]:
+    """The mean over strata, all of one weight, with its interval, and (rounds,) means of each resampled by itself."""
+    if len(strata) != len(values):
+        raise ValueError(f"{len(values)} values belong to {len(strata)} strata: each needs its own entry")
+    names = list(dict.fromkeys(strata))
+    own = [values[[other == name for other in strata]] for name in names]
+    means = np.mean([_resampled_means(part, rounds, seed + at) for at, part in enumerate(own)], axis=0)
+    return _interval(float(np.mean([part.mean() for part in own])), means), means
+
+
+def _interval(estimate: float, means: Values) -> Interval:
     low, high = np.percentile(means, [2.5, 97.5])
     # Where all values are equal, the rounding of the two means may differ in the last bit.
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))

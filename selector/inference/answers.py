@@ -38,15 +38,19 @@ class AnswerRule:
         read: What was written, and the choices of the query, to the answer; empty where there is none.
         folded: An answer, or a gold one, to what it is compared by.
         metric: What the share of right answers is called in tables.
+        searches: Whether it finds the answer among other text; else it reads what it is given from the start.
     """
 
     read: Callable[[str, Sequence[str]], str]
     folded: Callable[[str], str]
     metric: str
+    searches: bool = False
 
 
 def folded_words(text: str) -> str:
-    """Folds case, punctuation, articles and white space, as SQuAD does (Rajpurkar et al., 2016).
+    """Folds case, punctuation, articles and white space, as TriviaQA does (Joshi et al., 2017).
+
+    Punctuation becomes a space, where SQuAD (Rajpurkar et al., 2016) deletes it: "U.S." is not "US" here.
 
     Args:
         text: An answer.
@@ -68,6 +72,19 @@ def folded_number(text: str) -> str:
         "1000.5"; a text that is no number as `folded_text` folds it.
     """
     return canonical_number(text) or folded_text(text)
+
+
+def folded_yes_no(text: str) -> str:
+    """Writes yes and no in one way only.
+
+    Args:
+        text: An answer such as "True".
+
+    Returns:
+        "yes" or "no"; another text as `folded_text` folds it.
+    """
+    folded = folded_text(text)
+    return {"true": "yes", "false": "no"}.get(folded, folded)
 
 
 def read_text(text: str, choices: Sequence[str] = ()) -> str:
@@ -166,9 +183,9 @@ ANSWER_RULES: Final[Mapping[str, AnswerRule]] = MappingProxyType(
         "text": AnswerRule(read_text, folded_text, "exact match"),
         "words": AnswerRule(read_text, folded_words, "match of words"),
         "word": AnswerRule(read_word, folded_words, "match of word"),
-        "number": AnswerRule(read_number, folded_number, "match of number"),
-        "yes-no": AnswerRule(read_yes_no, folded_text, "match of yes, no"),
-        "choice": AnswerRule(read_choice, folded_text, "match of choice"),
+        "number": AnswerRule(read_number, folded_number, "match of number", searches=True),
+        "yes-no": AnswerRule(read_yes_no, folded_yes_no, "match of yes, no", searches=True),
+        "choice": AnswerRule(read_choice, folded_text, "match of choice", searches=True),
     }
 )
 

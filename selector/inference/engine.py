@@ -19,14 +19,15 @@ from selector.inference.calibration import (
     CONTENT_FREE,
     Scores,
     batch_calibrated,
-    check_calibration,
     contextually_calibrated,
     log_softmax,
 )
 from selector.inference.context_window import fitted_selection
+from selector.inference.requirements import check_settings
 from selector.inference.scoring import Request, scoring_function
 from selector.lm.base import LanguageModel, require_exact_scores
 from selector.prompting.template import PromptTemplate
+from selector.prompting.written_answer import answer_ends, answer_in
 from selector.types import Prediction, Query, Selection
 
 CHUNK = 32  # queries per language-model call of `predict`: enough to share prefixes, short enough to show progress
@@ -48,8 +49,8 @@ class InferenceEngine:
         InvalidExampleError: When a member of the pool lacks a field of the template.
         UsageError: When targets are free text and scoring or calibration is not the default.
         OwnChoicesError: When calibration is over a batch of queries that have choices of their own.
-        TemplateError: When scoring is "pmi" and the template has no premise.
-        ServerCapabilityError: When scoring is not direct and the model's scores may be bounds.
+        TemplateError: When scoring is "pmi" and the template has no premise, or nothing of a query would be shown.
+        ServerCapabilityError: When scoring is not direct, or scores are calibrated, and the model's may be bounds.
     """
 
     def __init__(
@@ -61,15 +62,7 @@ class InferenceEngine:
         scoring: str = "direct",
         calibration: str = "none",
     ) -> None:
-        check_calibration(calibration)
-        if template.free_text and (scoring, calibration) != ("direct", "none"):
-            raise UsageError(
-                f"targets are free text, scoring is {scoring!r} and calibration {calibration!r}",
-                expected="direct scoring without calibration",
-                remedy="Correct [lm], or remove [prompt] answer_tokens.",
-            )
-        if template.multiple_choice and calibration == "batch":
-            raise OwnChoicesError("batch calibration")
+        check_settings(lm, template, scoring=scoring, calibration=calibration)
         for example in pool:
             template.check(example)
         self.lm = lm
@@ -80,8 +73,6 @@ class InferenceEngine:
         self._rule = answer_rule(template.answer_rule)
         self._function = scoring_function(scoring)
         self._premise = template.premise if self._function.less_premise else ""
-        if scoring != "direct":
-            require_exact_scores(lm, f"{scoring} scoring", 'Set scoring = "direct"')
         self._demonstration_tokens: dict[int, int] = {}
 
     @property
@@ -133,11 +124,7 @@ class InferenceEngine:
         Raises:
             PromptTooLongError: When a query does not fit even without demonstrations.
         """
-        reserve = self.template.answer_tokens
-        return [
-            fitted_selection(query, selection, lm=self.lm, reserve=reserve, texts=self._asked)
-            for query, selection in zip(queries, selections, strict=True)
-        ]
+        return self._fit(queries, selections, [self.template.answer_tokens] * len(queries))
 
     def score(self, queries: Sequence[Query], selections: Sequence[Selection]) -> Scores:
         """Scores every label for every query, each by itself: no batch calibration.
@@ -191,7 +178,7 @@ class InferenceEngine:
             require_exact_scores(
                 self.lm, "the log-probability of a free text", "Choose a method that needs only answers"
             )
-            return self._target_logprobs(queries, self.fit(queries, selections))
+            return self._target_logprobs(queries, selections)
         columns = self.gold_columns(queries)
         logprobs: Scores = log_softmax(self.score(queries, selections))[np.arange(len(columns)), columns]
         return logprobs
@@ -325,21 +312,35 @@ class InferenceEngine:
             (text,) = self.lm.generate(
                 [self._prompt(query, selection)],
                 max_new_tokens=self.template.answer_tokens,
-                stop=self.template.answer_ends,
+                stop=answer_ends(self.template),
             )
-            answer = self._rule.read(text, query.choices)
+            given = text if self._rule.searches else answer_in(self.template, text)
+            answer = self._rule.read(given, query.choices)
             predictions.append(Prediction(answer, {}, selection, text.strip()))
             if advance is not None:
                 advance(1)
         return predictions
 
-    def _target_logprobs(self, queries: Sequence[Query], fitted: Sequence[Selection]) -> Scores:
+    def _fit(
+        self, queries: Sequence[Query], selections: Sequence[Selection], reserved: Sequence[int]
+    ) -> list[Selection]:
+        """`fit`, with as many tokens kept free behind each prompt as are named."""
+        return [
+            fitted_selection(query, selection, lm=self.lm, reserve=reserve, texts=self._asked)
+            for query, selection, reserve in zip(queries, selections, reserved, strict=True)
+        ]
+
+    def _target_logprobs(self, queries: Sequence[Query], selections: Sequence[Selection]) -> Scores:
         """(N,) mean log-probability of the tokens of each free-text target, nats."""
         for query in queries:
             if query.label is None:
                 raise UnknownLabelError(str(query.label), known=("any text",), where="a labelled query")
+        targets = [self.template.target(query) for query in queries]
+        # Only a target longer than any answer may be decides what is shown: it would not fit behind that.
+        reserved = [max(self.template.answer_tokens, tokens) for tokens in self.lm.count_tokens(targets)]
+        fitted = self._fit(queries, selections, reserved)
         prompts = [self._prompt(query, chosen) for query, chosen in zip(queries, fitted, strict=True)]
-        results = self.lm.logprobs(prompts, [self.template.target(query) for query in queries])
+        results = self.lm.logprobs(prompts, targets)
         means: Scores = np.array([result.logprob / result.tokens for result in results])
         return means
 
@@ -383,6 +384,9 @@ class InferenceEngine:
     def _asked(self, query: Query, selection: Selection) -> list[str]:
         """Whole texts of a query; the target of a free text must not decide what is shown."""
         requests = [] if self.template.free_text else self._requests(query, selection)
+        if self.calibration == "contextual":
+            for text in CONTENT_FREE:
+                requests += self._requests(self._content_free(query, text), selection)
         return [prompt + completion for prompt, completion in requests] or [self._prompt(query, selection)]
 
     def _gold_column(self, query: Query) -> int:

@@ -30,7 +30,8 @@ class DemonstrationEffect:
         fields: Its inputs.
         label: Its label.
         influence: Log-probability with it minus without it, nats; above 0 where it speaks for the explained label.
-        flips: Other label to log-probability with its own label minus with that one, nats; empty for free text.
+        flips: Other label to log-probability with its own label minus with that one, nats; empty for free text. Left
+            out where the longer label leaves no room for all demonstrations.
         places: Log-probability with it at each place from first to last, the others keeping their order, nats.
     """
 
@@ -128,7 +129,8 @@ def explain(
         The explanation; it has no effects where no demonstration is shown.
 
     Raises:
-        UsageError: When the template shows rationales and the query has none to be scored behind.
+        UsageError: When the template shows rationales and the query has none to be scored behind, or it has no gold
+            label and no answer is read in what was written.
         PromptTooLongError: When the query does not fit even without demonstrations.
         UnknownLabelError: When its gold label has no verbalizer.
     """
@@ -142,6 +144,12 @@ def explain(
     # One query alone has no batch to calibrate by.
     plain = changed_engine(engine, calibration="none") if engine.calibration == "batch" else engine
     (prediction,) = plain.predict([query], [fitted])
+    if query.label is None and not prediction.label:
+        raise UsageError(
+            f"no answer is read in what was written for query {query.uid!r}: {prediction.text!r}",
+            expected="an answer, or a gold one, to explain",
+            remedy="Give the query its gold answer (--gold), or correct [prompt] answer_rule.",
+        )
     asked = replace(query, label=prediction.label) if query.label is None else query
     shown = [engine.pool[index] for index in fitted.indices]
     rivals = sorted(prediction.scores, key=lambda label: -prediction.scores[label])
@@ -172,7 +180,6 @@ class _Prompts:
     ) -> None:
         count = len(shown)
         self._shown = shown
-        self._flips = flips
         flipped = {
             (place, label): count + number
             for number, (place, label) in enumerate(
@@ -181,13 +188,17 @@ class _Prompts:
         }
         own = [replace(one, uid=f"shown-{place}") for place, one in enumerate(shown)]
         own += [replace(shown[place], uid=f"flip-{place}-{label}", label=label) for place, label in flipped]
+        pool = changed_engine(engine, pool=Pool(own)) if own else engine
+        # A longer label may leave no room for all demonstrations: that would be the effect of another prompt.
+        tried = [self._flipped(place, at) for (place, _), at in flipped.items()]
+        fits = [kept == asked for kept, asked in zip(pool.fit([query] * len(tried), tried), tried, strict=True)]
+        flipped = {key: at for (key, at), fit in zip(flipped.items(), fits, strict=True) if fit}
         places = range(count)
         self._selections = [Selection.of(), Selection.of(*places)]
         self._selections += [without(count, place) for place in places]
         self._selections += [moved(count, place, target) for place in places for target in places]
         self._selections += [self._flipped(place, at) for (place, _), at in flipped.items()]
         asked = list(dict.fromkeys(self._selections))
-        pool = changed_engine(engine, pool=Pool(own)) if own else engine
         values = pool.gold_logprobs([query] * len(asked), asked)
         self._of = dict(zip(asked, map(float, values), strict=True))
         self._at = flipped
@@ -208,8 +219,9 @@ class _Prompts:
             label=str(one.label),
             influence=self.whole - self._of[without(count, place)],
             flips={
-                label: self.whole - self._of[self._flipped(place, self._at[place, label])]
-                for label in self._flips[place]
+                label: self.whole - self._of[self._flipped(place, at)]
+                for (own, label), at in self._at.items()
+                if own == place
             },
             places=tuple(self._of[moved(count, place, target)] for target in range(count)),
         )

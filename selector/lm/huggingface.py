@@ -54,7 +54,7 @@ class HuggingFaceLanguageModel:
         self._tokenizer = tokenizer
         self._fingerprint = fingerprint
         self._usage = Usage()
-        self._window = _context_length(model.config)
+        self._window = context_length_of(model.config)
         self._beginning = beginning_token(tokenizer)
         self._memory = plan_memory(self._model, budget=memory_budget)
         self._lock = threading.Lock()  # held while the model works, and while usage is counted
@@ -162,7 +162,15 @@ class HuggingFaceLanguageModel:
         return plain
 
 
-def _context_length(config: Any) -> int:
+def context_length_of(config: Any) -> int:
+    """Reads the context window out of a model's configuration.
+
+    Args:
+        config: That of a causal model of transformers.
+
+    Returns:
+        Tokens; 2,048 where the configuration does not say.
+    """
     text = config.get_text_config()
     for name in ("max_position_embeddings", "n_positions", "n_ctx", "seq_length"):
         length = getattr(text, name, None)

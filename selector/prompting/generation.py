@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from selector.data.pool import Pool, normalised_text
+from selector.data.words import IDEOGRAPHIC_ENDS, words_of
 from selector.errors import PromptTooLongError, UsageError
 from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
-from selector.lm.base import Usage
+from selector.lm.base import LanguageModel, Usage
 from selector.progress import SILENT, Progress
 from selector.prompting.generation_file import Generation, GenerationFile
 from selector.prompting.template import PromptTemplate
@@ -27,7 +28,7 @@ from selector.strategies.base import Selector
 from selector.types import Example, Query, Selection
 
 PREFIX = "generated"  # begins the uid of every generated example
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+_SENTENCE_END = re.compile(rf"[.!?](?=\s|$)|[{IDEOGRAPHIC_ENDS}]")
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig
             )
             for text in texts:
                 uid = f"{PREFIX}-{query.uid}-{sum(one.example is not None for one in made)}"
-                written = _whole(text, lm.count_tokens([text])[0], config.max_new_tokens)
+                written = _whole(text, _tokens_of(lm, text), config.max_new_tokens)
                 fields = {**_shown_fields(template, query), template.input_fields[-1]: _line(written)}
                 refused = _refusal(shown, Example(uid, fields), known, words=config.fewest_words)
                 if text and not written:
@@ -241,6 +242,12 @@ def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig
     return made
 
 
+def _tokens_of(lm: LanguageModel, text: str) -> int:
+    """Tokens of a text without the one that a tokenizer may put at its beginning."""
+    own, nothing = lm.count_tokens([text, ""])
+    return own - nothing
+
+
 def _whole(text: str, tokens: int, most: int) -> str:
     """A text up to its last sentence that ends, where it was cut off; empty where none does."""
     if tokens < most:
@@ -251,7 +258,7 @@ def _whole(text: str, tokens: int, most: int) -> str:
 
 def _refusal(pool: Pool, example: Example, known: set[str], *, words: int) -> str:
     written = list(example.fields.values())[-1]
-    if len(written.split()) < words:
+    if len(words_of(written)) < words:
         return f"fewer than {words} words"
     if normalised_text(example.fields) in known:
         return "repeats the query or what was written for it before"

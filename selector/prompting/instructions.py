@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from selector.data.words import IDEOGRAPHIC_ENDS, words_of
 from selector.errors import TooFewExamplesError, UnknownLabelError, UnknownNameError
 from selector.inference.calibration import log_softmax
 from selector.inference.changed import changed_engine
@@ -31,7 +32,7 @@ OPENING: Final = "Someone was told what to do with a text, in one sentence. Here
 CLOSING: Final = "In one sentence, the person was told to"
 FEWEST_WORDS: Final = 3
 MOST_WORDS: Final = 60
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s")
+_SENTENCE_END = re.compile(rf"(?<=[.!?])\s|(?<=[{IDEOGRAPHIC_ENDS}])")
 _NOT_WORDS = re.compile(r"[\W_]+")
 
 
@@ -143,7 +144,7 @@ def cleaned_instruction(text: str) -> str:
     sentence = re.sub(r"^(?:to|that|please)\s+", "", sentence, flags=re.IGNORECASE)
     if not sentence:
         return ""
-    return sentence[0].upper() + sentence[1:] + ("" if sentence[-1] in ".!?" else ".")
+    return sentence[0].upper() + sentence[1:] + ("" if sentence[-1] in f".!?{IDEOGRAPHIC_ENDS}" else ".")
 
 
 def induce_instructions(
@@ -164,7 +165,7 @@ def induce_instructions(
         PromptTooLongError: When the request does not fit even without demonstrations.
     """
     pool, lm = engine.pool, engine.lm
-    if len(pool) < config.shots:
+    if config.sets and len(pool) < config.shots:
         raise TooFewExamplesError(available=len(pool), wanted=config.shots)
     before, known = lm.usage, set[str]()
     proposals: list[Proposal] = []
@@ -185,6 +186,19 @@ def induce_instructions(
             proposals += [_judged(prompt, text, known) for text in texts]
             advance(1)
     return Induction(tuple(proposals), lm.usage - before)
+
+
+def check_judge(by: str) -> None:
+    """Makes sure that a way to rank instructions exists.
+
+    Args:
+        by: Its name.
+
+    Raises:
+        UnknownNameError: When it is none of `JUDGES`.
+    """
+    if by not in JUDGES:
+        raise UnknownNameError("score of instructions", by, known=JUDGES)
 
 
 def rank_instructions(
@@ -214,8 +228,7 @@ def rank_instructions(
         TooFewExamplesError: When there are no dev queries.
         UnknownLabelError: When a dev query has no label.
     """
-    if by not in JUDGES:
-        raise UnknownNameError("score of instructions", by, known=JUDGES)
+    check_judge(by)
     if not dev:
         raise TooFewExamplesError(available=0, wanted=1, what="dev queries")
     shown = selections if selections is not None else [Selection.of()] * len(dev)
@@ -231,7 +244,7 @@ def rank_instructions(
 
 def _judged(prompt: str, text: str, known: set[str]) -> Proposal:
     instruction = cleaned_instruction(text)
-    words = len(instruction.split())
+    words = len(words_of(instruction))
     key = _NOT_WORDS.sub(" ", instruction.casefold()).strip()
     refused = ""
     if not FEWEST_WORDS <= words <= MOST_WORDS:

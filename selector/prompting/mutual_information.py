@@ -148,5 +148,5 @@ def _template(texts: Mapping[str, Any], base: PromptTemplate, where: str) -> Pro
     if labels:
         changed["verbalizers"] = {label: labels[label] for label in base.labels}
     if "template" in changed:
-        changed["channel_template"] = ""  # the base's may not go with another wording
+        changed |= {"channel_template": "", "domain_premise": ""}  # the base's may not go with another wording
     return replace(base, **changed)

@@ -118,13 +118,10 @@ class PromptTemplate:
         return tuple(self.verbalizers)
 
     @cached_property
-    def answer_ends(self) -> tuple[str, ...]:
-        """Texts that end a free-text answer: what stands behind `{label}`, and the separator.
-
-        Where a rationale is written first, what stands behind the label may well stand in it, and ends nothing.
-        """
-        behind = "" if self.rationales else self._behind_label[0][0] if self._behind_label else ""
-        return tuple(dict.fromkeys(text for text in (behind, self.separator) if text))
+    def around_label(self) -> tuple[str, str]:
+        """The literal texts next before `{label}` and next behind it; either may be empty."""
+        before = next(text for text, name in self._pieces if name == LABEL)
+        return before, self._behind_label[0][0] if self._behind_label else ""
 
     @property
     def rationales(self) -> bool:
@@ -134,8 +131,7 @@ class PromptTemplate:
     @cached_property
     def premise(self) -> str:
         """What stands before a label where nothing is known of the input (Holtzman et al., 2021)."""
-        literal = next(text for text, name in self._pieces if name == LABEL)
-        found = self.domain_premise or literal.rpartition("\n")[2]
+        found = self.domain_premise or self.around_label[0].rpartition("\n")[2]
         if not found.strip():
             raise TemplateError(
                 f"no text stands before {{label}} in template {self.template!r}",

@@ -82,7 +82,8 @@ def write_task(folder: Path, *, prompt: str = "Review: {text}\\nSentiment:{label
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_answers_and_shows_its_way(method: str, sums: Path, questions: Path) -> None:
     """Guards the command for each method: table, trace and JSON, gold answers compared with where they are known."""
-    common = ("reason", "--method", method, "--data", sums, "--queries", questions, "--shots", 2, "--samples", 2)
+    common = ("reason", "--method", method, "--data", sums, "--queries", questions, "--shots", 2)
+    common += ("--samples", 2) if method == "self-consistency" else ()
     result = run(*common, "--json", "--quiet")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -90,7 +91,8 @@ def test_every_method_answers_and_shows_its_way(method: str, sums: Path, questio
     assert [one["right"] for one in found["traces"]] == [True, None]
     assert found["summary"]["problems"] == 2
     assert ("auto_cot" in found) == (method == "auto-cot")
-    shown = run(*common, "--trace", "--limit", 1, "--set", "answer_tokens=12", "--set", "tries=4")
+    more = ("--set", "tries=4") if method == "auto-cot" else ()
+    shown = run(*common, "--trace", "--limit", 1, "--set", "answer_tokens=12", *more)
     assert shown.exit_code == 0, shown.output
     assert "1 of 1 right, 0 of 1 unanswered" in shown.stdout
     assert "=== query-0 by " + method in shown.stdout
@@ -144,6 +146,7 @@ def test_a_tasks_pool_may_be_reasoned_over(tmp_path: Path, questions: Path) -> N
     (trace,) = json.loads(result.stdout)["traces"]
     assert trace["stages"][0]["prompt"].endswith("Q: the plot is dull\nA: The answer is")
     one_line(run(*common, "--method", "cot", "--kind", "text"), 2, "rationale")
+    one_line(run(*common, "--method", "direct", "--model", "other"), 2, "--model was given with --task")
 
 
 @pytest.mark.parametrize(("rule", "gold"), [("number", "5"), ("choice", "E")])
@@ -182,6 +185,11 @@ def test_the_rationales_and_choices_of_a_task_are_shown(tmp_path: Path, rule: st
         (("--method", "cot", "--shots", 40), 2, "12 demonstrations are available"),
         (("--method", "cot", "--task", "rotten-tomatoes"), 2, "both --data and --task"),
         (("--method", "self-consistency", "--temperature", 0), 2, "temperature 0"),
+        (("--method", "cot", "--temperature", 0), 2, "--temperature was given with --method cot"),
+        (("--method", "cot", "--set", "top_k=3"), 2, "--set top_k"),
+        (("--method", "self-consistency", "--set", "tries=3"), 2, "--set tries"),
+        (("--method", "auto-cot", "--set", "demonstrations=5"), 2, "by --set"),
+        (("--method", "auto-cot", "--shots", 0), 2, "0 demonstrations"),
     ],
 )
 def test_mistakes_are_one_line(options: Any, code: int, fragment: str, sums: Path, questions: Path) -> None:
@@ -295,6 +303,8 @@ def test_options_of_the_other_search_are_refused(tmp_path: Path) -> None:
         result = run("instruct", "--task", task, "--templates", some, option, value)
         one_line(result, 2, f"{option} was given with --templates", "without --templates")
     one_line(run("instruct", "--task", task, "--queries", some), 2, "--queries was given with no --templates")
+    one_line(run("instruct", "--task", task, "--method", "nearest"), 2, "--method was given with --shots 0")
+    one_line(run("instruct", "--task", task, "--by", "luck"), 2, "luck")
 
 
 def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path, scripted: ScriptedLanguageModel) -> None:

@@ -214,4 +214,5 @@ def test_the_mean_gain_weighs_tasks_alike() -> None:
     assert found["few"].difference.delta == 1
     assert found["mean"].difference.delta == pytest.approx(0.5)
     assert found["mean"].queries == 100
+    assert (found["mean"].after.low, found["mean"].after.high) == (0.5, 0.5)  # both tasks are what they are
     assert gains({}, {}) == {}

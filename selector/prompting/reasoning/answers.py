@@ -1,13 +1,14 @@
 """The answer in a text that a language model wrote: a number, yes or no, the letter of a choice, or a short text.
 
 Pure functions over strings. The rules are those of Wei et al. (2022) and Kojima et al. (2022): what stands first behind
-the last "the answer is", else what stands last in the text. Which rule found the answer is told, because the second one
-guesses. Words for numbers ("twelve") and fractions are not read.
+the last "the answer is" that an answer follows, else what stands last in the text. Which rule found the answer is told,
+because the second one guesses. Words for numbers ("twelve") and fractions are not read.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from typing import Final, NamedTuple
 
 from selector.errors import UnknownNameError, UsageError
@@ -15,7 +16,8 @@ from selector.inference.free_text import exact_match
 
 NUMBER, YES_NO, CHOICE, TEXT = "number", "yes-no", "choice", "text"
 KINDS: Final = (NUMBER, YES_NO, CHOICE, TEXT)
-LETTERS: Final = "ABCDEFGHIJ"
+LETTERS: Final = string.ascii_uppercase
+MOST_CHOICES: Final = 10  # where it is not known how many there are: later letters are rarely meant as one
 
 # "the answer (arabic numerals) is", "final answer:", and the mark of GSM8K.
 _CUE = re.compile(r"\banswer\b[^.\n]{0,40}?(?:\bis\b|:|=)|####", re.IGNORECASE)
@@ -27,17 +29,19 @@ _NUMBER = re.compile(
     r"(?<![\w.])([-\u2212]?)[$£€]?((?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
 )
 _YES_NO = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
-_SENTENCE_YES_NO = re.compile(r"(?:^|[.!?:\n])\s*(yes|no)\b", re.IGNORECASE)  # "no" alone is too common a word
+# Elsewhere in a sentence "no" is too common a word.
+_SENTENCE_YES_NO = re.compile(r"(?:^|[.!?:\n])\s*(yes|no|true|false)\b", re.IGNORECASE)
 _SAYS_YES: Final = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
-_IN_BRACKETS = re.compile(r"\(([A-Ja-j])\)")
-_LETTER = re.compile(r"\(([A-Ja-j])\)|(?<![\w'])([A-J])(?![\w'])")
-_LONE_LETTER = re.compile(r"\W*([A-Ja-j])(?:[).:]|\W*$)")
+_IN_BRACKETS = re.compile(r"\(([A-Za-z])\)")
+_LETTER = re.compile(r"\(([A-Za-z])\)|(?<![\w'])([A-Z])(?![\w'])")
+_LONE_LETTER = re.compile(r"\W*([A-Za-z])(?:[).:]|\W*$)")
 # "A train", "I think": no letter where a surer one stands; "A because" and the like are one.
 _A_WORD = re.compile(r"[AI] (?!(?:and|as|because|but|for|is|not|or|since)\b)[a-z]")
 _CLAUSE_END = re.compile(r"\n|\.\s|\.$")
-_TEXT_END = re.compile(r"\n|(?<=\w{4})\.\s")  # periods behind initials and abbreviations end nothing
+# Periods behind initials and abbreviations ("J. K.", "St. Ives") end nothing; those behind "joy" and "USA" do.
+_TEXT_END = re.compile(r"\n|(?:(?<=\w{4})|(?<=\b[a-z]{3})|(?<=\b[A-Z]{2})|(?<=\b[A-Z]{3}))\.\s")
 _STATED_CHOICE = re.compile(
-    r"\s*\b(?:the\s+)?(?:correct\s+)?(?:answer|option)\b(?:\s+is)?(?:\s+option)?\s*[:=]?\s*\(?[A-J]\)?[\s.]*$",
+    r"\s*\b(?:the\s+)?(?:correct\s+)?(?:answer|option)\b(?:\s+is)?(?:\s+option)?\s*[:=]?\s*\(?[A-Z]\)?[\s.]*$",
     re.IGNORECASE,
 )
 
@@ -113,7 +117,7 @@ def canonical_answer(text: str, kind: str) -> str:
     return found
 
 
-def extract_answer(text: str, kind: str, *, cued: bool = False, choices: int = len(LETTERS)) -> Extracted:
+def extract_answer(text: str, kind: str, *, cued: bool = False, choices: int = MOST_CHOICES) -> Extracted:
     """Reads the answer in a text.
 
     Args:
@@ -129,8 +133,7 @@ def extract_answer(text: str, kind: str, *, cued: bool = False, choices: int = l
         UnknownNameError: When the kind is not known.
     """
     check_kind(kind)
-    behind = text if cued else _behind_last_cue(text, kind)
-    if behind is not None:
+    for behind in [text] if cued else _behind_cues(text, kind):
         line = behind.lstrip(" \t\n:=*")
         clause = (_TEXT_END if kind == TEXT else _CLAUSE_END).split(line)[0]
         value = _first(clause, kind, choices)
@@ -181,9 +184,10 @@ def without_stated_choice(rationale: str) -> str:
     return _STATED_CHOICE.sub("", rationale).rstrip() or rationale
 
 
-def _behind_last_cue(text: str, kind: str) -> str | None:
+def _behind_cues(text: str, kind: str) -> list[str]:
+    """What stands behind each cue, the last cue first."""
     cues = list((_CHOICE_CUE if kind == CHOICE else _CUE).finditer(text))
-    return text[cues[-1].end() :] if cues else None
+    return [text[cue.end() :] for cue in reversed(cues)]
 
 
 def _number_of(match: re.Match[str]) -> str:
@@ -195,9 +199,10 @@ def _number_of(match: re.Match[str]) -> str:
 
 
 def _first(clause: str, kind: str, choices: int) -> str | None:
-    """The answer that stands first; of an equation its right-hand side."""
+    """The answer that stands first; of an equation its right-hand side, unless the left is a number by itself."""
     if kind == NUMBER:
-        found = _NUMBER.search(clause.rpartition("=")[2]) or _NUMBER.search(clause)
+        left, _, right = clause.rpartition("=")
+        found = (canonical_number(left) and _NUMBER.search(left)) or _NUMBER.search(right) or _NUMBER.search(clause)
         return _number_of(found) if found else None
     if kind == YES_NO:
         said = _YES_NO.search(clause)

@@ -170,7 +170,7 @@ def build_auto_cot(
         if trace is None:
             trace = reasoner.answer(problem)
             if kept:
-                kept.append(trace)
+                kept.append(trace, problem)
         return trace
 
     made: list[tuple[Cluster, Problem | None]] = []

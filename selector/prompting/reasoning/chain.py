@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from selector.errors import PromptTooLongError
 from selector.lm.base import LanguageModel
-from selector.prompting.reasoning.answers import LETTERS, check_kind, extract_answer
+from selector.prompting.reasoning.answers import MOST_CHOICES, check_kind, extract_answer
 from selector.prompting.reasoning.problems import Problem
 from selector.prompting.reasoning.shown import Shown
 from selector.prompting.reasoning.trace import Stage, Trace, make_trace
@@ -86,7 +86,7 @@ def choices_of(problem: Problem) -> int:
     Returns:
         The number of its choices, or of all letters where that is not known.
     """
-    return problem.choices or len(LETTERS)
+    return problem.choices or MOST_CHOICES
 
 
 def forced_answer(lm: LanguageModel, so_far: str, problem: Problem, *, kind: str, config: ReasoningConfig) -> Stage:

@@ -153,7 +153,7 @@ def answer_all(
             if trace is None:
                 trace = _answered(reasoner, problem)
                 if kept:
-                    kept.append(trace)
+                    kept.append(trace, problem)
             traces.append(trace)
             advance(1)
     return traces

@@ -18,6 +18,7 @@ from selector.prompting.reasoning.answers import (
     CHOICE,
     KINDS,
     LETTERS,
+    MOST_CHOICES,
     NUMBER,
     TEXT,
     YES_NO,
@@ -124,7 +125,7 @@ def problems_of(examples: Iterable[Example], kind: str, *, answer_rule: str = TE
                 question=_with_choices(input_text(example), choices, f"example {example.uid!r}"),
                 answer=None if answer is None else canonical_answer(answer, kind),
                 rationale=example.rationale or "",
-                choices=len(choices) or (len(LETTERS) if kind == CHOICE else 0),
+                choices=len(choices) or (MOST_CHOICES if kind == CHOICE else 0),
                 aliases=example.aliases if kind == TEXT else (),
                 answer_rule=answer_rule if kind == TEXT else TEXT,
             )
@@ -190,7 +191,7 @@ def infer_kind(rows: Sequence[tuple[str, Mapping[str, Any]]], path: Path) -> str
             expected="a kind",
             remedy=f"Name one of {NUMBER}, {YES_NO}, {CHOICE}, {TEXT}.",
         )
-    if all(answer.strip().casefold() in ("yes", "no") for answer in answers):
+    if all(answer.strip().casefold() in ("yes", "no", "true", "false") for answer in answers):
         return YES_NO
     return NUMBER if all(canonical_number(answer) is not None for answer in answers) else TEXT
 
@@ -226,7 +227,7 @@ def _problem(row: Mapping[str, Any], uid: str, kind: str, where: str) -> Problem
         answer=None if answer is None else canonical_answer(str(answer), kind),
         rationale=rationale.strip(),
         parts=tuple((first, second) for first, second in parts),
-        choices=len(choices) or (len(LETTERS) if kind == CHOICE else 0),
+        choices=len(choices) or (MOST_CHOICES if kind == CHOICE else 0),
     )
 
 

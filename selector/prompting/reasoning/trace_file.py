@@ -39,7 +39,7 @@ class TraceFile:
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
-        self._traces: dict[tuple[str, str, str | None], Trace] = {}
+        self._traces: dict[tuple[str, str, str | None, tuple[str, ...]], Trace] = {}
         self._file = ContinuedFile(path, run, holds="traces", writer="reason --out", take=self._take)
 
     def find(self, problem: Problem) -> Trace | None:
@@ -49,19 +49,21 @@ class TraceFile:
             problem: The problem.
 
         Returns:
-            Its trace; None where it is not answered yet, or its question or gold answer has changed.
+            Its trace; None where it is not answered yet, or its question or gold answers have changed.
         """
-        return self._traces.get((problem.uid, problem.question, problem.answer))
+        return self._traces.get((problem.uid, problem.question, problem.answer, problem.aliases))
 
-    def append(self, trace: Trace) -> None:
+    def append(self, trace: Trace, problem: Problem) -> None:
         """Writes a trace at once.
 
         Args:
-            trace: Of a problem that is not in the file.
+            trace: The trace.
+            problem: What it answers; it is not in the file.
         """
-        self._file.append(trace.as_json())
+        self._file.append(trace.as_json() | {"aliases": problem.aliases})
 
     def _take(self, row: Any) -> None:
         del row["malformed"]
+        aliases = tuple(row.pop("aliases", ()))
         trace = Trace(**row | {"stages": tuple(Stage(**stage) for stage in row["stages"])})
-        self._traces[trace.uid, trace.question, trace.gold] = trace
+        self._traces[trace.uid, trace.question, trace.gold, aliases] = trace

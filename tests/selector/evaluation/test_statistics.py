@@ -125,3 +125,18 @@ def test_queries_that_seeds_share_are_drawn_together() -> None:
     assert (apart.low, apart.high, apart.p) == pytest.approx((once.low, once.high, once.p))
     with pytest.raises(ValueError, match="clusters"):
         paired_bootstrap(first, second, clusters=uids[:-1])
+
+
+def test_strata_weigh_alike_and_are_drawn_apart() -> None:
+    """Guards means over tasks of unlike size: their intervals left 100 %, or came of mixing the tasks."""
+    values, tasks = np.array([1.0] * 10 + [0.0] * 100), ["few"] * 10 + ["many"] * 100
+    own = accuracy_interval(values, strata=tasks)
+    assert (own.estimate, own.low, own.high) == (0.5, 0.5, 0.5)
+    assert accuracy_interval(np.ones(110), strata=tasks) == accuracy_interval(np.ones(110))
+    halves = np.array(([1.0, 0.0] * 5) + ([1.0, 0.0] * 50))
+    found = paired_bootstrap(halves, np.zeros(110), strata=tasks, rounds=2000)
+    assert found.delta == 0.5
+    # The standard error of a mean of two means, of 10 and of 100 queries.
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.5 * np.hypot(1 / 10**0.5, 0.1) / 2, rel=0.1)
+    with pytest.raises(ValueError, match="strata"):
+        accuracy_interval(halves, strata=["one"])

@@ -100,10 +100,19 @@ def test_a_choice_is_found_without_its_currency_and_period() -> None:
     assert read_choice("The answer is B", ("$", "right")) == "right"
 
 
-def test_words_are_compared_as_squad_does() -> None:
+def test_true_is_yes() -> None:
+    """Guards data with true and false for answers: every answer to them counted as wrong."""
+    rule = answer_rule("yes-no")
+    for gold, written in (("True", "The answer is True."), ("false", "No, never."), ("yes", "True")):
+        assert rule.folded(rule.read(written, ())) == rule.folded(gold)
+    assert rule.folded("True") != rule.folded("no")
+
+
+def test_words_are_compared_as_triviaqa_does() -> None:
     """Guards open questions: an article or a comma must not make an alias wrong, another word must."""
     assert folded_words("The  Beatles!") == folded_words("beatles")
     assert folded_words("U.S.") != folded_words("UK")
+    assert folded_words("well-known") == folded_words("well known")
     assert folded_words("?") != folded_words("!")
     assert read_word(" Joseph, said she") == "Joseph"
     assert answer_rule("word").folded("\u2018paid") == answer_rule("word").folded(read_word('"Paid."'))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from envs.rewards import EngineScorer
@@ -47,12 +49,6 @@ def test_an_answer_is_the_continuation_up_to_the_separator() -> None:
     assert engine.accuracy([QUERY], [Selection.of(0, 1)]) == 1.0
 
 
-def test_what_stands_behind_the_label_ends_an_answer() -> None:
-    """Guards templates that close the answer themselves, such as a quoted one."""
-    assert PromptTemplate('{text} -> "{label}"', answer_tokens=4).answer_ends == ('"', "\n\n")
-    assert PromptTemplate("{text}:{label}", separator="\n", answer_tokens=4).answer_ends == ("\n",)
-
-
 def test_the_score_of_a_target_is_the_mean_over_its_tokens() -> None:
     """Guards against sums, which would prefer demonstrations for queries with short targets, and against label sets."""
     engine = make()
@@ -93,6 +89,24 @@ def test_demonstrations_leave_room_for_the_longest_answer() -> None:
     assert with_target == without == [Selection.of(2)]
     with pytest.raises(PromptTooLongError):
         make(window=10).fit([QUERY], [Selection.of(0)])
+
+
+def test_a_target_longer_than_any_answer_fits_too() -> None:
+    """Guards the window: such a target was scored behind a prompt that left room for an answer only."""
+    lm = ToyLanguageModel(context_length=40)
+    engine = InferenceEngine(lm, replace(TEMPLATE, answer_tokens=2), POOL)
+    long = replace(QUERY, label=" ".join(["blue"] * 20))
+    asked: list[int] = []
+
+    def logprobs(prompts, completions):  # type: ignore[no-untyped-def]
+        asked.extend(lm.count_tokens([a + b for a, b in zip(prompts, completions, strict=True)]))
+        return ToyLanguageModel().logprobs(prompts, completions)
+
+    lm.logprobs = logprobs  # type: ignore[method-assign]
+    engine.gold_logprobs([long], [Selection.of(0, 1, 2)])
+    assert 20 < max(asked) <= 40
+    with pytest.raises(PromptTooLongError):
+        engine.gold_logprobs([replace(QUERY, label=" ".join(["blue"] * 60))], [Selection.of(0)])
 
 
 def test_what_needs_a_closed_set_is_refused() -> None:

@@ -12,7 +12,7 @@ from selector.errors import UsageError
 from selector.inference.engine import InferenceEngine
 from selector.inspection.effects import explain, moved, without
 from selector.prompting.template import PromptTemplate
-from selector.testing import ToyLanguageModel, planted_examples, planted_template
+from selector.testing import ScriptedLanguageModel, ToyLanguageModel, planted_examples, planted_template
 from selector.types import Example, Selection
 
 
@@ -87,6 +87,31 @@ def test_what_does_not_fit_is_not_explained() -> None:
     found = explain(engine, query, Selection.of(0, 1, 2, 3))
     assert 0 < len(found.effects) < 4
     assert [one.uid for one in found.effects] == [pool[index].uid for index in found.selection.indices]
+
+
+def test_a_flip_that_leaves_no_room_is_left_out() -> None:
+    """Guards labels of several words: the flipped prompt lost demonstrations, and another prompt was measured."""
+    labels = {"a": " a", "b": " b b b b b b b b"}
+    template = PromptTemplate("{text}\nL:{label}", labels)
+    pool = Pool([Example(str(at), {"text": f"word{at} and more"}, "a") for at in range(3)])
+    query = Example("q", {"text": "word1"}, "a")
+    wide, narrow = (
+        explain(InferenceEngine(ToyLanguageModel(context_length=size), template, pool), query, Selection.of(0, 1, 2))
+        for size in (200, 36)
+    )
+    assert [list(one.flips) for one in wide.effects] == [["b"]] * 3
+    assert [dict(one.flips) for one in narrow.effects] == [{}] * 3
+    assert narrow.logprob == wide.logprob
+
+
+def test_what_cannot_be_read_is_not_explained() -> None:
+    """Guards answers in which no number was found: the effects were those of a blank."""
+    template = PromptTemplate("Q: {text}\nA:{label}", answer_tokens=4, answer_rule="number")
+    engine = InferenceEngine(
+        ScriptedLanguageModel(lambda *_: " many"), template, Pool([Example("a", {"text": "1"}, "1")])
+    )
+    with pytest.raises(UsageError, match="no answer is read.*many.*--gold"):
+        explain(engine, Example("q", {"text": "2"}), Selection.of(0))
 
 
 def test_many_labels_are_flipped_to_the_most_probable() -> None:

@@ -122,6 +122,17 @@ def test_duplicates_and_scraps_are_refused_and_counted(
     assert len({one.prompt for one in generated.generations}) == 2
 
 
+def test_a_beginning_token_is_no_part_of_what_was_written(
+    pool: Pool, queries: list[Query], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards tokenizers that begin every text with one: a text of full length that had ended counted as cut off."""
+    engine = engine_of(pool, lambda prompt, seed: f' a {len(prompt)} {seed}" more')
+    plain = engine.lm.count_tokens
+    monkeypatch.setattr(engine.lm, "count_tokens", lambda texts: [count + 1 for count in plain(texts)])
+    config = GenerationConfig(max_new_tokens=plain([" a 1 1"])[0] + 1, tries=1)
+    assert generate_demonstrations(engine, queries[:1], config=config).refused == {}
+
+
 def test_a_text_that_is_cut_off_ends_with_its_last_sentence(pool: Pool, queries: list[Query]) -> None:
     """Guards demonstrations that break off in the middle: they were kept as they were, and not counted."""
 

@@ -87,6 +87,17 @@ def test_reading_an_instruction_never_fails(text: str) -> None:
     assert "\n" not in cleaned_instruction(text)
 
 
+def test_other_scripts_and_small_pools_are_served(pool: Pool) -> None:
+    """Guards Chinese, whose instructions were one word each, and ranking by hand, which draws no demonstrations."""
+    written = " \u5224\u65ad\u8bc4\u8bba\u7684\u60c5\u611f\u3002\u597d"
+    (proposal,) = induce_instructions(
+        engine_of(pool, lambda *_: written), config=InductionConfig(sets=1, per_set=1)
+    ).proposals
+    assert (proposal.refused, proposal.instruction) == ("", written.strip()[:-1])
+    small = Pool([*pool][:2])
+    assert induce_instructions(engine_of(small, lambda *_: ""), config=InductionConfig(sets=0)).proposals == ()
+
+
 def test_induction_shows_demonstrations_and_refuses_duplicates(pool: Pool) -> None:
     """Guards the meta-prompt, the seeds, de-duplication and the refusal of what is no instruction, each counted."""
     texts = [" judge the review.", " JUDGE the  review", " no", " say if it is fresh."]

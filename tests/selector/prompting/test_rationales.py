@@ -29,12 +29,6 @@ def test_only_demonstrations_show_their_steps() -> None:
     assert STEPS.prompt([], replace(QUERY, label=None, rationale=None)) == "Q: 1 and 6?\nA:"
 
 
-def test_a_period_in_the_steps_does_not_end_the_answer() -> None:
-    """Guards against an answer cut at the first text that also stands behind the label."""
-    assert STEPS.answer_ends == ("\n\n",)
-    assert PromptTemplate("{text}:{label}.", answer_tokens=4).answer_ends == (".", "\n\n")
-
-
 def test_the_answer_is_read_out_of_the_steps() -> None:
     """Guards against the whole text being compared, and against forgetting what was written."""
 

@@ -32,6 +32,9 @@ from selector.prompting.reasoning.answers import (
         (NUMBER, "So the final answer is: $1,234.50 in all.", "1234.5", "cue"),
         (NUMBER, "The answer is 3 * 4 = 12 cows.", "12", "cue"),
         (NUMBER, "The answer is 3. No, the answer is 4.", "4", "cue"),
+        (NUMBER, "The answer is 64 = 60 + 4", "64", "cue"),
+        (NUMBER, "So x is 4 and the answer is x = 4.", "4", "cue"),
+        (NUMBER, "The answer is 5. I think the answer is clear.", "5", "cue"),
         (NUMBER, "#### 1,080", "1080", "cue"),
         (NUMBER, "He has 3 boxes of 4, so 12 apples.", "12", "last"),
         (NUMBER, "10-3 is left", "3", "last"),
@@ -41,7 +44,9 @@ from selector.prompting.reasoning.answers import (
         (NUMBER, "He eats 5. The answer is not known", "5", "last"),
         (YES_NO, "Whales are long. So the answer is no.", "no", "cue"),
         (YES_NO, "The answer is Yes, because no bathtub is long.", "yes", "cue"),
+        (YES_NO, "The answer is yes. I hope the answer is clear.", "yes", "cue"),
         (YES_NO, "Yes, it could.", "yes", "last"),
+        (YES_NO, "That is so. True", "yes", "last"),
         (YES_NO, "There is no doubt about it.", None, "none"),
         (CHOICE, "x = 250 m. Answer D", "D", "cue"),
         (CHOICE, "ANSWER:C", "C", "cue"),
@@ -55,6 +60,8 @@ from selector.prompting.reasoning.answers import (
         (CHOICE, "The answer is A because B is wrong.", "A", "cue"),
         (CHOICE, "The answer is A and not B", "A", "cue"),
         (TEXT, "The answer is Paris. The tower stands there.", "Paris", "cue"),
+        (TEXT, "The answer is joy. The writer feels great.", "joy", "cue"),
+        (TEXT, "The answer is the USA. It is large.", "the USA", "cue"),
         (TEXT, "The answer is J. K. Rowling.", "J. K. Rowling", "cue"),
         (TEXT, 'The answer is "St. Ives".\nIt lies by the sea.', "St. Ives", "cue"),
         (TEXT, "Bizet wrote it. The answer is France.", "France", "cue"),
@@ -79,6 +86,8 @@ def test_only_letters_that_are_offered_count() -> None:
     """Guards a question with three choices against the answer (E)."""
     assert extract_answer("The answer is (E) or (B)", CHOICE, choices=3).value == "B"
     assert extract_answer("The answer is (E)", CHOICE, choices=3).value is None
+    assert extract_answer("The answer is (L)", CHOICE, choices=12).value == "L"  # templates show twelve letters too
+    assert extract_answer("The answer is (L)", CHOICE).value is None
 
 
 @given(st.integers(-(10**30), 10**30), st.text(alphabet="abc ,.\n", max_size=30))
@@ -116,7 +125,7 @@ def test_numbers_have_one_form() -> None:
     assert same_answer("The  black sea", "the Black Sea", TEXT)
 
 
-@pytest.mark.parametrize(("text", "kind"), [("many", NUMBER), ("maybe", YES_NO), ("Z", CHOICE), (" ", TEXT)])
+@pytest.mark.parametrize(("text", "kind"), [("many", NUMBER), ("maybe", YES_NO), ("12", CHOICE), (" ", TEXT)])
 def test_a_gold_answer_of_another_kind_is_refused(text: str, kind: str) -> None:
     """Guards against data whose every answer would silently be wrong."""
     with pytest.raises(UsageError, match="is no"):

@@ -63,7 +63,7 @@ def test_the_kind_of_answer_is_told_from_the_rows(row: Any, kind: str, answer: s
         (["{"], DataFileError, "line 1 is not JSON"),
         (["[1]"], DataFileError, "line 1"),
         ([{"question": "How?", "answer": "1", "parts": [["a"]]}], InvalidExampleError, "parts"),
-        ([{"question": "How?", "answer": "1", "choices": ["x"] * 11}], InvalidExampleError, "choices"),
+        ([{"question": "How?", "answer": "1", "choices": ["x"] * 27}], InvalidExampleError, "choices"),
         ([{"question": " ", "answer": "1"}], InvalidExampleError, "question"),
         ([{"question": "How many?"}], UsageError, "no kind"),
     ],
@@ -105,8 +105,8 @@ def test_the_choices_of_an_example_are_lettered() -> None:
     (problem,) = problems_of([example], CHOICE)
     assert (problem.question, problem.answer) == ("How many?\nAnswer choices: (A) 7 (B) 12", "B")
     assert problem.choices == 2
-    with pytest.raises(InvalidExampleError, match="11 choices"):
-        problems_of([replace(example, choices=tuple(map(str, range(11))))], CHOICE)
+    with pytest.raises(InvalidExampleError, match="27 choices"):
+        problems_of([replace(example, choices=tuple(map(str, range(27))))], CHOICE)
 
 
 @pytest.mark.parametrize("way", WAYS)
