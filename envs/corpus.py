@@ -16,12 +16,12 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from envs.demonstrations import DemoSelectionEnv, observation_space
+from envs.demonstrations import DemoSelectionEnv, observation_space, require_limitable
 from envs.dynamics import DecisionConfig, DecisionProblem, Episode
 from envs.queries import check_split, training_queries
 from envs.rewards import EngineScorer, PotentialScorer
 from envs.vector import VectorDemoSelection
-from selector.errors import TooFewExamplesError
+from selector.errors import TooFewExamplesError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.candidate_set import CandidateSet, build_candidate_set, draw_candidates, embed_task
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES, observe_corpus
@@ -76,6 +76,9 @@ class CorpusProblem(DecisionProblem):
         scorer: Says what selections are worth; it is always asked for query 0.
         config: The rules; its size is set to K.
         uncertainty: What the language model adds to observations; None leaves it out.
+
+    Raises:
+        UsageError: When the rules ask for candidates of each label, or for the features of the per-query problem.
     """
 
     def __init__(
@@ -86,6 +89,12 @@ class CorpusProblem(DecisionProblem):
         *,
         uncertainty: LabelUncertainty | None = None,
     ) -> None:
+        if config.per_label or config.lm_features:
+            raise UsageError(
+                f"per_label is {config.per_label} and lm_features {config.lm_features} in the rules of one prompt",
+                expected="neither: candidates are the same for all queries, and uncertainty reads the language model",
+                remedy="Leave them out; pass lm_features to corpus_problem.",
+            )
         super().__init__([candidates.shortlist], scorer, replace(config, size=len(candidates)))
         self.candidates = candidates
         self.uncertainty = uncertainty
@@ -240,8 +249,9 @@ class VectorCorpusSelection(VectorDemoSelection):
         self.single_observation_space = corpus_space(problem)
         self.observation_space = batch_space(self.single_observation_space, copies)
 
-    def _information(self) -> dict[str, Any]:
-        return {}
+    def _information(self, episodes: Sequence[Episode]) -> dict[str, Any]:
+        told = super()._information(episodes)
+        return {name: value for name, value in told.items() if name not in ("query", "_query")}
 
 
 def corpus_problem(
@@ -275,12 +285,16 @@ def corpus_problem(
         The problem.
 
     Raises:
-        TooFewExamplesError: When there is no query.
+        TooFewExamplesError: When there is no query, or fewer candidates than a prompt takes.
+        UsageError: When a limit for labels is set and labels are not the same for every query.
         UnknownNameError: When the reward is not known.
     """
     scorer = CorpusScorer(engine, queries, kind=reward, token_cost=token_cost)
     task = embed_task(task_queries or queries, nearest.query_encoder)
     drawn = draw_candidates(engine.pool, config.size, seed=seed)
+    if len(drawn) < config.shots:
+        raise TooFewExamplesError(available=len(drawn), wanted=config.shots, what="candidates")
+    require_limitable(engine, config)
     counts = engine.demonstration_tokens if config.token_budget is not None else None
     candidates = build_candidate_set(
         engine.pool,

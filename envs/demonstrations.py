@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,28 @@ def observation_space(problem: DecisionProblem) -> spaces.Space[Any]:
     if lm_features:
         described["prompt"] = box(0, 1, len(PROMPT_FEATURES))
     return spaces.Dict(described)
+
+
+def whole_number(value: Any, what: str) -> int:
+    """Reads a number that must be whole, such as an action.
+
+    Args:
+        value: An integer of Python or numpy, or an array of one.
+        what: What it is, for the error.
+
+    Returns:
+        The integer.
+
+    Raises:
+        UsageError: When it is anything else; 1.9 is no 1.
+    """
+    wrong = UsageError(f"{what} is {value!r}", expected="a whole number", remedy="Pass an integer.")
+    if isinstance(value, bool | np.bool_):
+        raise wrong
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise wrong from error
 
 
 class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
@@ -125,14 +148,16 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
             The first observation and the information.
 
         Raises:
-            UsageError: When there is no query of that number.
+            UsageError: When there is no query of that number, or an option of another name is given.
         """
         super().reset(seed=seed)
-        count = len(self.problem.shortlists)
-        query = (options or {}).get("query")
+        given = dict(options or {})
+        count, query = len(self.problem.shortlists), given.pop("query", None)
+        if given:
+            raise UsageError(f"reset was given the options {sorted(given)}", expected="query", remedy="Leave them out.")
         if query is None:
             query = int(self.np_random.integers(count))
-        elif not 0 <= query < count:
+        elif not 0 <= (query := whole_number(query, "query")) < count:
             raise UsageError(f"query {query} was asked for", expected=f"0 to {count - 1}", remedy="Choose another.")
         self._episode, self._running = self.problem.start([query])[0], True
         return self.problem.observe(self._episode), self._information()
@@ -148,11 +173,12 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
 
         Raises:
             ShotsmithError: When the action is not valid; see `action_masks`.
+            UsageError: When it is no whole number.
             ResetNeeded: When no episode is running.
         """
         if not self._running:
             raise gymnasium.error.ResetNeeded("the episode has ended, or none has begun: call reset() before step()")
-        outcome = self.problem.step([self._episode], [int(action)])[0]
+        outcome = self.problem.step([self._episode], [whole_number(action, "action")])[0]
         self._episode, self._running = outcome.episode, not outcome.done
         return self.problem.observe(self._episode), outcome.reward, outcome.done, False, self._information()
 
@@ -168,6 +194,22 @@ class DemoSelectionEnv(gymnasium.Env[Observation, np.int64]):
         episode = self._episode
         chosen = self.problem.selection(episode).indices
         return {"query": episode.query, "selection": chosen, "potential": episode.potential}
+
+
+def require_limitable(engine: InferenceEngine, config: DecisionConfig) -> None:
+    """Makes sure that a limit for labels can bind.
+
+    Args:
+        engine: The engine.
+        config: The rules.
+
+    Raises:
+        UsageError: When `max_per_label` is set and targets are free text, nearly all different.
+        OwnChoicesError: When it is set and queries have choices of their own.
+    """
+    if config.max_per_label is not None:
+        engine.require_label_scores("a limit for each label (max_per_label)")
+        engine.require_shared_labels("a limit for each label (max_per_label)")
 
 
 def query_problem(
@@ -196,8 +238,10 @@ def query_problem(
 
     Raises:
         TooFewExamplesError: When the pool holds fewer than `at_least` for a query.
+        UsageError: When a limit for labels is set and labels are not the same for every query.
         UnknownNameError: When the reward is not known.
     """
+    require_limitable(engine, config)
     counts = engine.demonstration_tokens if config.token_budget is not None else None
     shortlists = build_shortlists(
         queries, nearest, config.size, at_least=at_least, per_label=config.per_label, token_counts=counts

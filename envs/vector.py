@@ -15,8 +15,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from envs.demonstrations import make_environment, observation_space
+from envs.demonstrations import make_environment, observation_space, whole_number
 from envs.dynamics import DecisionProblem, Episode
+from selector.errors import UsageError
 from selector.learned.observation import Observation
 
 
@@ -59,7 +60,7 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
                 seed[0] if isinstance(seed, list) else seed
             )
         self.episodes = self._fresh(self.num_envs)
-        return self.observations(), self._information()
+        return self.observations(), self._information(self.episodes)
 
     def step(
         self, actions: npt.NDArray[np.int64]
@@ -71,12 +72,21 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
 
         Returns:
             Observations, rewards (N,), terminated (N,), truncated (N,) and information, each entry with a mask of its
-            name behind an underscore; of copies that ended, `final_obs`, `final_selection` and `final_potential`.
+            name behind an underscore; of copies that ended, `final_obs`, `final_info`, `final_selection` and
+            `final_potential`.
 
         Raises:
             ShotsmithError: When an action is not valid.
+            UsageError: When there is not one whole number for each copy.
+            ResetNeeded: When no episode is running.
         """
-        outcomes = self.problem.step(self.episodes, [int(action) for action in actions])
+        if not self.episodes:
+            raise gymnasium.error.ResetNeeded("no episode has begun: call reset() before step()")
+        if len(actions) != self.num_envs:
+            raise UsageError(
+                f"{len(actions)} actions for {self.num_envs} copies", expected="one for each", remedy="Pass as many."
+            )
+        outcomes = self.problem.step(self.episodes, [whole_number(action, "action") for action in actions])
         done = np.array([outcome.done for outcome in outcomes])
         last = [outcome.episode for outcome in outcomes]
         fresh = iter(self._fresh(int(done.sum())))
@@ -86,22 +96,30 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
         information: dict[str, Any] = {}
         if ended:
             final = iter(states)
+            told = self._information(last)
             information = {
                 "final_obs": _objects([next(final) if over else None for over in done]),
-                "final_selection": _objects([self.problem.selection(episode).indices for episode in last]),
-                "final_potential": np.array([episode.potential for episode in last]),
+                "final_selection": told["selection"],
+                "final_potential": told["potential"],
             }
             information |= {f"_{name}": done.copy() for name in information}
+            masked = {name: done.copy() if name.startswith("_") else value for name, value in told.items()}
+            information |= {"final_info": masked, "_final_info": done.copy()}
         rewards = np.array([outcome.reward for outcome in outcomes])
         now = stacked(states[len(ended) :])
-        return now, rewards, done, np.zeros_like(done), self._information() | information
+        return now, rewards, done, np.zeros_like(done), self._information(self.episodes) | information
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Tells which actions are valid in each copy.
 
         Returns:
             (N, K + 1) bool.
+
+        Raises:
+            ResetNeeded: When no episode is running.
         """
+        if not self.episodes:
+            raise gymnasium.error.ResetNeeded("no episode has begun: call reset() before action_masks()")
         return np.stack([self.problem.mask(episode) for episode in self.episodes])
 
     def observations(self) -> Observation:
@@ -125,9 +143,14 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
     def _fresh(self, count: int) -> list[Episode]:
         return self.problem.start([int(n) for n in self.np_random.integers(len(self.problem.shortlists), size=count)])
 
-    def _information(self) -> dict[str, Any]:
-        queries = np.array([episode.query for episode in self.episodes])
-        return {"query": queries, "_query": np.ones(len(queries), dtype=bool)}
+    def _information(self, episodes: Sequence[Episode]) -> dict[str, Any]:
+        """What the single environment tells, of N episodes."""
+        told = {
+            "query": np.array([episode.query for episode in episodes]),
+            "selection": _objects([self.problem.selection(episode).indices for episode in episodes]),
+            "potential": np.array([episode.potential for episode in episodes]),
+        }
+        return told | {f"_{name}": np.ones(len(episodes), dtype=bool) for name in told}
 
 
 def make_vector_environment(num_envs: int, **options: Any) -> VectorDemoSelection:

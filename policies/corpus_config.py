@@ -99,10 +99,13 @@ class CorpusTrainingConfig:
             "gradient_norm": (0 < self.gradient_norm < inf, "a number above 0"),
             "weight_decay": (0 <= self.weight_decay < inf, "0 or a number above"),
             "conservative": (0 <= self.conservative < inf, "0 or a number above"),
+            "token_cost": (0 <= self.token_cost < inf, "0 or a number above"),
+            "seed": (self.seed >= 0, "0 or more"),
         }
         for name, (fits, expected) in allowed.items():
             if not fits:
                 raise UsageError(f"{name} is {getattr(self, name)}", expected=expected, remedy="Choose another number.")
+        self.decision()  # refuses rules that do not go together
 
     @property
     def total_steps(self) -> int:

@@ -56,6 +56,7 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
         self._advance = advance
         self._log = log
         self.evaluations: list[float] = []
+        self._ended = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Takes up what the checkpoint had, its steps and its evaluations; else evaluates the model as it came."""
@@ -71,6 +72,9 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Counts one step; evaluates after some."""
         self._advance(1)
+        if self._ended:  # the trainer looks at it only behind a step
+            control.should_training_stop = True
+            return
         if state.global_step not in self._points:
             return
         control.should_save = True
@@ -108,7 +112,8 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
     def _stop_if_patience_ended(self, control: Any) -> None:
         if self.evaluations:
             since_best = len(self.evaluations) - 1 - self.evaluations.index(max(self.evaluations))
-            control.should_training_stop = since_best >= self._patience
+            self._ended = since_best >= self._patience
+            control.should_training_stop = self._ended
 
 
 def read_evaluations(folder: Path) -> list[float]:

@@ -143,7 +143,7 @@ def check_parity(artifact: Artifact | CorpusArtifact, best: Best[Any]) -> None:
     with torch.inference_mode():
         logits = network(observations)[0]
     difference = float((logits - best.parity["logits"]).abs().max())
-    if difference > PARITY_TOLERANCE:
+    if not difference <= PARITY_TOLERANCE:  # what is no number is no parity
         raise ArtifactError(
             f"the artifact scores actions {difference:.3g} nats away from the training process",
             expected=f"at most {PARITY_TOLERANCE}",

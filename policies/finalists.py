@@ -75,7 +75,7 @@ def choose_prompt(
         The prompt; of equal ones the policy's own, then the one that was rewarded more.
     """
     gains = {
-        _prompt(problem, episode): (sum(episode.rewards), found)
+        _prompt(problem, episode): (round(sum(episode.rewards), 9), found)
         for found, episodes in (("online", online), ("random", random))
         for episode in episodes
     }
@@ -88,7 +88,8 @@ def choose_prompt(
     judged: list[KeptPrompt] = []
     with progress.track("judge the best prompts", len(own) + len(others)) as advance:
         for indices in (*own, *others):
-            rewarded = _value(problem, indices) if indices in own else start.potential + gains[indices][0]
+            # Rounded, for a potential and the gain up to it differ in the last bits.
+            rewarded = _value(problem, indices) if indices in own else round(start.potential + gains[indices][0], 9)
             found = POLICY if indices in own else gains[indices][1]
             labels = problem.candidates.label_pattern(indices)
             judged.append(KeptPrompt(indices, rewarded, _value(dev, indices), found, labels))
@@ -97,7 +98,7 @@ def choose_prompt(
 
 
 def _value(problem: CorpusProblem, indices: tuple[int, ...]) -> float:
-    return float(problem.scorer.potentials([0], [Selection.of(*indices)])[0])
+    return round(float(problem.scorer.potentials([0], [Selection.of(*indices)])[0]), 9)
 
 
 def write_prompt(run: Path, prompt: KeptPrompt) -> None:

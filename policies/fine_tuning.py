@@ -6,9 +6,7 @@ nothing of examples, pools or mining.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +21,7 @@ from transformers import PrinterCallback
 from transformers.integrations import TensorBoardCallback
 
 from policies.evaluation_points import EvaluationPoints, evaluation_points, whole_checkpoint
+from policies.own_randomness import own_randomness
 from policies.retriever_loss import LossConfig, RetrieverLoss
 from selector.errors import ShotsmithError
 from selector.progress import hidden_library_bars
@@ -100,7 +99,7 @@ def fine_tune(
     stages = EvaluationPoints(
         model, points, **given, log=lambda value, step: writer.add_scalar("evaluation", value, step)
     )
-    with _own_randomness():
+    with own_randomness():
         trainer = _Trainer(
             model=model,
             args=arguments,
@@ -181,15 +180,3 @@ class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
         """Writes weights into a checkpoint."""
         with hidden_library_bars():
             self.model.save_pretrained(str(output_dir), create_model_card=False)
-
-
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Puts the global generators back, which the trainer seeds and dropout draws from."""
-    python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(array)  # noqa: NPY002

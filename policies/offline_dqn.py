@@ -49,6 +49,7 @@ from policies.runs import (
     run_content,
     save_best,
 )
+from selector.errors import ShotsmithError
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
 from selector.progress import SILENT, Progress
@@ -89,6 +90,7 @@ def train_corpus_policy(
     Raises:
         ArtifactError: When what the folder holds is damaged.
         UsageError: When the folder holds another run.
+        ShotsmithError: When a loss is no longer a number.
         KeyboardInterrupt: When interrupted; episodes and the last checkpoint stay and training can go on from them.
     """
     sizes = _sizes(problem, config)
@@ -218,6 +220,15 @@ def _learner(problem: CorpusProblem, config: CorpusTrainingConfig, sizes: Corpus
     )
 
 
+def _require_numbers(losses: Losses, config: CorpusTrainingConfig) -> None:
+    if not np.isfinite(losses).all():
+        raise ShotsmithError(
+            f"the losses are {losses.difference} and {losses.conservative} at learning rate {config.learning_rate:g}",
+            expected="numbers",
+            remedy="Lower --learning-rate and start afresh with --no-resume.",
+        )
+
+
 class _Training:
     """Steps, evaluates, keeps the best weights and the newest state, and plays further episodes when they are due."""
 
@@ -257,9 +268,11 @@ class _Training:
         while self._learner.steps < config.total_steps and not patience_ended(config.patience, self._kept):
             self._play_what_is_due()
             self._losses.append(self._learner.step(self._replay.batch(self._rng, config.batch_size)))
+            _require_numbers(self._losses[-1], config)
             if self._learner.steps % config.evaluate_every == 0 or self._learner.steps == config.total_steps:
                 self._evaluate(logger)
-                extra = self._kept | {"online": len(self._online)}
+                extra = self._kept | {"online": len(self._online), "seconds": time.monotonic() - self._started}
+                keep_uncertainty(self._out / UNCERTAINTY_FILE, self._problem)  # of further episodes' states too
                 save_learner(self._out / "checkpoints", self._learner, rng=self._rng, extra=extra)
             advance(1)
         logger.close()
@@ -268,6 +281,7 @@ class _Training:
         extra = restore_learner(place, self._learner, rng=self._rng)
         forget_metrics_after(self._out, self._learner.steps)
         self._kept = {name: extra[name] for name in self._kept}
+        self._started -= extra.get("seconds", 0.0)  # older checkpoints do not say
         # Episodes that were played behind the checkpoint are played again, to the same end.
         self._online = read_episodes(self._out / ONLINE_FILE)[: extra["online"]]
         write_episodes(self._out / ONLINE_FILE, self._online)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, inf
 from typing import Final
 
 from envs.dynamics import DecisionConfig
@@ -15,7 +16,7 @@ _COUNTS: Final = (
     *("warm_start_epochs", "warm_start_queries", "max_per_label", "token_budget", "patience"),
 )
 # Advantages are normalised in a minibatch.
-_LEAST: Final = {**dict.fromkeys(_COUNTS, 1), "batch_size": 2, "token_cost": 0, "per_label": 0}
+_LEAST: Final = {**dict.fromkeys(_COUNTS, 1), "batch_size": 2, "token_cost": 0, "per_label": 0, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class PolicyTrainingConfig:
     Attributes:
         shots: H, demonstrations in a prompt.
         shortlist_size: K, candidates offered for each query.
-        total_steps: Environment steps in all.
+        total_steps: Environment steps in all, rounded up to whole rollouts of all copies.
         copies: Environments that step together, one language-model batch a step.
         rollout_steps: Steps of each copy between two updates.
         batch_size: Steps in a minibatch.
@@ -91,8 +92,11 @@ class PolicyTrainingConfig:
             if value is not None and not value >= least:
                 raise _refused(name, value, f"{least} or more")
         for name in ("learning_rate", "clip_range"):
-            if not getattr(self, name) > 0:
-                raise _refused(name, getattr(self, name), "more than 0")
+            if not 0 < getattr(self, name) < inf:
+                raise _refused(name, getattr(self, name), "a number above 0")
+        for name in ("entropy_coefficient", "similarity_weight"):
+            if not 0 <= getattr(self, name) < inf:
+                raise _refused(name, getattr(self, name), "0 or a number above")
         if not 0 <= self.gae_lambda <= 1:
             raise _refused("gae_lambda", self.gae_lambda, "0 to 1")
         if self.copies * self.rollout_steps % self.batch_size:
@@ -103,6 +107,12 @@ class PolicyTrainingConfig:
             )
         self.decision()  # refuses rules that do not go together
         check_warm_start(self.warm_start, lm_features=self.lm_features)
+
+    @property
+    def played_steps(self) -> int:
+        """Environment steps in whole rollouts."""
+        rollout = self.copies * self.rollout_steps
+        return ceil(self.total_steps / rollout) * rollout
 
     def decision(self) -> DecisionConfig:
         """Gives the rules of the environment.

@@ -34,6 +34,7 @@ from policies.cloning import (
     starts_of,
     worth_of,
 )
+from policies.own_randomness import own_randomness
 from policies.pointer import PointerPolicy
 from policies.policy_config import PolicyTrainingConfig
 from policies.runs import (
@@ -97,14 +98,15 @@ def train_policy(
     place = latest_checkpoint(out / "checkpoints") if resumed else None
     if has_ended(place, total_steps=config.total_steps, patience=config.patience):
         return out
-    model = _learner(problem, config, network)
-    if place is None:
-        _warm_start(model.policy.network, problem, dev, out=out, config=config, progress=progress)
-    model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
-    with progress.track(f"train policy, {config.shots} shots", config.total_steps) as advance:
-        keeper = _Keeper(dev, out=out, config=config, place=place, advance=advance)
-        model.learn(config.total_steps, callback=keeper)
-    model.logger.close()
+    with own_randomness():
+        model = _learner(problem, config, network)
+        if place is None:
+            _warm_start(model.policy.network, problem, dev, out=out, config=config, progress=progress)
+        model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
+        with progress.track(f"train policy, {config.shots} shots", config.played_steps) as advance:
+            keeper = _Keeper(dev, out=out, config=config, place=place, advance=advance)
+            model.learn(config.total_steps, callback=keeper)
+        model.logger.close()
     return out
 
 
@@ -262,6 +264,7 @@ class _Keeper(BaseCallback):
         extra = restore_checkpoint(self._place, self.model)
         forget_metrics_after(self._out, self.model.num_timesteps)
         self._best, self._rollouts, self._since_best = extra["best"], extra["rollouts"], extra["since_best"]
+        self._started -= extra.get("seconds", 0.0)  # older checkpoints do not say
         self._advance(self.model.num_timesteps)
         # The checkpoint was taken behind this boundary's evaluation, which is not repeated.
         self._rollouts -= 1
@@ -293,6 +296,7 @@ class _Keeper(BaseCallback):
 
     def _checkpoint(self) -> None:
         extra = {"best": float(self._best), "rollouts": self._rollouts, "since_best": self._since_best}
+        extra |= {"seconds": time.monotonic() - self._started}
         save_checkpoint(self._out / "checkpoints", self.model, extra=extra)
 
     def _evaluate(self) -> None:

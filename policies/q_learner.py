@@ -27,7 +27,7 @@ class Losses(NamedTuple):
 
     Attributes:
         difference: Mean absolute temporal difference, in the unit of the replay's rewards.
-        conservative: Mean of log-sum-exp of all values less the value of what was chosen.
+        conservative: Mean of log-sum-exp of all valid values less the value of what was chosen.
     """
 
     difference: float

@@ -82,16 +82,16 @@ class Replay:
             self.unit = spread if spread > 1e-6 else 1.0  # prompts that are all worth the same
         prefixes = (episode.actions[:end] for episode in episodes for end in range(len(episode.actions)))
         self._describe([one for one in dict.fromkeys(prefixes) if one not in self._places])
-        stops: list[tuple[int, ...]] = []
-        for episode in episodes:
-            rng = np.random.default_rng([self._seed, 2, episode.number])
+        stopping = {episode.number: self._stopping(episode) for episode in episodes}
+        paid = self._paid([episode.actions[:at] for episode in episodes for at in stopping[episode.number]])
+        for episode in episodes:  # their order says what is drawn, so it must not depend on how they were grouped
             for at, (action, reward) in enumerate(zip(episode.actions, episode.rewards, strict=True)):
                 before, last = self._places[episode.actions[:at]], at + 1 == len(episode.actions)
                 after = before if last else self._places[episode.actions[: at + 1]]
                 self._transitions.append((before, action, reward, after, last))
-                if self._problem.config.may_stop and rng.random() < STOP_SHARE:
-                    stops.append(episode.actions[:at])
-        self._stop(stops)
+                if at in stopping[episode.number]:
+                    stop = self._problem.config.size
+                    self._transitions.append((before, stop, paid[episode.actions[:at]], before, True))
         self._arrays = {
             name: torch.from_numpy(np.stack([state[name] for state in self._states])) for name in self._states[0]
         }
@@ -127,8 +127,14 @@ class Replay:
     def _rows(self, places: Tensor) -> dict[str, Tensor]:
         return {name: array[places] for name, array in self._arrays.items()}
 
-    def _stop(self, prefixes: Sequence[tuple[int, ...]]) -> None:
-        """Adds STOP behind beginnings of episodes, and what the problem pays for it."""
+    def _stopping(self, episode: StoredEpisode) -> list[int]:
+        """Behind how many choices of an episode STOP is shown as well."""
+        rng = np.random.default_rng([self._seed, 2, episode.number])
+        shown = [at for at in range(len(episode.actions)) if rng.random() < STOP_SHARE]
+        return shown if self._problem.config.may_stop else []
+
+    def _paid(self, prefixes: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], float]:
+        """What the problem pays for STOP behind beginnings of episodes."""
         stop, (start,) = self._problem.config.size, self._problem.start([0])
         paid = dict.fromkeys(prefixes, 0.0)  # a dense episode that stops has been paid for
         if not self._problem.config.dense:
@@ -138,9 +144,7 @@ class Replay:
                 states = [Episode(0, prefix, start.potential) for prefix in part]
                 outcomes = self._problem.step(states, [stop] * len(part))
                 paid |= {prefix: outcome.reward for prefix, outcome in zip(part, outcomes, strict=True)}
-        for prefix in prefixes:
-            place = self._places[prefix]
-            self._transitions.append((place, stop, paid[prefix], place, True))
+        return paid
 
     def _describe(self, prefixes: Sequence[tuple[int, ...]]) -> None:
         for start in range(0, len(prefixes), STATES_AT_ONCE):

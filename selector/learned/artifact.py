@@ -27,6 +27,8 @@ from selector.learned.tensors import save_tensors
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "policy.safetensors"
 ENCODER_FOLDER: Final = "encoder"
+# Of a trained retriever: its training, and its index of a pool.
+NO_PART_OF_AN_ENCODER: Final = shutil.ignore_patterns("tensorboard", "checkpoint*", "index")
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
@@ -130,7 +132,7 @@ def write_folder(
         made.mkdir()
         save_tensors(made / WEIGHTS_FILE, network.state_dict())
         if encoder is not None:
-            shutil.copytree(encoder, made / ENCODER_FOLDER, ignore=shutil.ignore_patterns("tensorboard", "checkpoint*"))
+            shutil.copytree(encoder, made / ENCODER_FOLDER, ignore=NO_PART_OF_AN_ENCODER)
         content = asdict(manifest) | {"weights_sha256": _sha256(made / WEIGHTS_FILE)}
         (made / MANIFEST_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         check(made)

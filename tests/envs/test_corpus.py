@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -19,7 +20,7 @@ from envs.corpus import make_environment as make_corpus_environment
 from envs.dynamics import DecisionConfig, Episode
 from envs.planted_corpus import optimal_value, planted_corpus_problem, random_values
 from envs.rewards import POTENTIALS
-from selector.errors import ShotsmithError, TooFewExamplesError, UnknownNameError
+from selector.errors import ShotsmithError, TooFewExamplesError, UnknownNameError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.network import PointerNetwork, PointerNetworkConfig
 from selector.lm.base import CompletionScore
@@ -284,3 +285,16 @@ def test_gymnasium_makes_it_by_name_and_its_spec_round_trips(tmp_path: Path) -> 
         assert one.unwrapped.action_masks().sum() == 1
     assert outcomes[0] == pytest.approx(outcomes[1], abs=1e-5)
     assert any(reward != 0 for reward in outcomes[0])
+
+
+def test_what_one_prompt_has_no_use_for_is_refused() -> None:
+    """Guards rules of the other environment, which did nothing here, and a pool that is smaller than a prompt."""
+    problem, _ = lm_problem()
+    for wrong in ({"per_label": 2}, {"lm_features": True}):
+        with pytest.raises(UsageError, match="one prompt"):
+            CorpusProblem(problem.candidates, problem.scorer, replace(problem.config, **wrong))
+    pool = planted_pool(3)
+    engine = InferenceEngine(ToyLanguageModel(), planted_template(), pool)
+    queries = planted_examples(4, seed=5, prefix="reward")
+    with pytest.raises(TooFewExamplesError, match="3 candidates are available"):
+        corpus_problem(engine, NearestSelector(pool, ToyEncoder()), queries, config=DecisionConfig(shots=4, size=100))

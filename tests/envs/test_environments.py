@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as check_env_for_learners
 
 import envs  # noqa: F401 - registers the environment
-from envs.demonstrations import DemoSelectionEnv, make_environment
+from envs.demonstrations import DemoSelectionEnv, make_environment, require_limitable
 from envs.dynamics import DecisionConfig, DecisionProblem
 from envs.planted import PlantedScorer, optimal_returns, planted_problem, random_returns
 from envs.rewards import POTENTIALS, EngineScorer
@@ -23,6 +24,7 @@ from selector.data.pool import Pool
 from selector.errors import EmptyPoolError, ShotsmithError, UnknownNameError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.shortlist import build_shortlists
+from selector.prompting.template import PromptTemplate
 from selector.strategies.dense import NearestSelector
 from selector.testing import ToyEncoder, ToyLanguageModel, planted_examples, planted_pool, planted_template
 from selector.types import Selection
@@ -149,10 +151,49 @@ def test_gymnasium_reads_the_information_of_all_copies() -> None:
     copies = DictInfoToList(VectorDemoSelection(lm_problem(may_stop=True), 3))
     copies.reset(seed=0)
     first = copies.step(np.array([8, 0, 1]))[-1]
-    ended = ["final_obs", "final_potential", "final_selection", "query"]
-    assert [sorted(own) for own in first] == [ended, ["query"], ["query"]]
-    assert first[0]["final_selection"] == ()
+    running = ["potential", "query", "selection"]
+    ended = ["final_info", "final_obs", "final_potential", "final_selection", *running]
+    assert [sorted(own) for own in first] == [ended, running, running]
+    assert first[0]["final_selection"] == first[0]["final_info"]["selection"] == ()
+    assert sorted(first[0]["final_info"]) == running
+    assert [len(own["selection"]) for own in first] == [0, 1, 1]
     assert [own["query"] for own in first] == [episode.query for episode in copies.unwrapped.episodes]
+
+
+def test_copies_need_a_beginning_and_an_action_each() -> None:
+    """Guards against errors of zip and numpy for a forgotten reset, or too few actions."""
+    copies = VectorDemoSelection(lm_problem(), 3)
+    for early in (copies.action_masks, lambda: copies.step(np.array([0, 1, 2]))):
+        with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
+            early()
+    copies.reset(seed=0)
+    with pytest.raises(UsageError, match="2 actions for 3 copies"):
+        copies.step(np.array([0, 1]))
+
+
+@pytest.mark.parametrize("wrong", [0.7, np.float32(1.9), "2", True, np.array([1, 2]), None])
+def test_only_whole_numbers_are_actions_and_queries(wrong: Any) -> None:
+    """Guards against 1.9 that plays 1, and names of options that nobody reads."""
+    env = DemoSelectionEnv(lm_problem())
+    env.reset(seed=0)
+    with pytest.raises(UsageError, match="action is"):
+        env.step(wrong)
+    if wrong is not None:
+        with pytest.raises(UsageError, match="query is"):
+            env.reset(options={"query": wrong})
+    with pytest.raises(UsageError, match="quer"):
+        env.reset(options={"quer": 1})
+    env.step(np.int64(1))
+    env.step(np.array(2))
+
+
+def test_a_limit_for_labels_needs_labels() -> None:
+    """Guards answers that are written or chosen from each query's own: such a limit never binds, without a word."""
+    template = PromptTemplate("{text}\nA:{label}", answer_tokens=4)
+    engine = InferenceEngine(ToyLanguageModel(), template, planted_pool())
+    with pytest.raises(UsageError, match="max_per_label"):
+        require_limitable(engine, DecisionConfig(max_per_label=1))
+    require_limitable(engine, DecisionConfig())
 
 
 def test_invalid_actions_are_named() -> None:

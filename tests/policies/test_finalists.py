@@ -209,3 +209,19 @@ def test_a_run_from_before_names_and_views_is_exported(tmp_path: Path) -> None:
     del content["label_names"]
     (run / "run.json").write_text(json.dumps(content))
     assert read_corpus_artifact(export_policy(run, tmp_path / "artifact")).manifest.label_names == ()
+
+
+def test_a_prompt_is_worth_the_same_however_it_was_valued() -> None:
+    """Guards ties: a potential and the gain up to it differ in the last bits, so that luck was told from the policy."""
+    problem, _, _ = planted_corpus_problem()
+
+    class Worth(Backwards):
+        def potentials(self, queries: Sequence[int], selections: Sequence[Selection]) -> npt.NDArray[np.float64]:
+            return np.array([0.04 if selection.indices else 0.62 for selection in selections])
+
+    equal = CorpusProblem(problem.candidates, Worth(problem), problem.config)
+    indices = problem.candidates.shortlist.indices
+    stored = StoredEpisode(0, (2, 3, 4), (0.0, 0.0, 0.04 - 0.62))
+    own = Selection.of(indices[0], indices[1], indices[5])
+    kept = choose_prompt(equal, equal, random=[stored], online=(), policy=lambda _: own, finalists=3)
+    assert (kept.found, kept.reward_value) == ("policy", 0.04)

@@ -26,7 +26,7 @@ from policies.q_learner import ConservativeQLearner
 from policies.replay import Batch, Replay
 from policies.runs import Provenance, read_corpus_best
 from selector.data.pool import Pool
-from selector.errors import ArtifactError, UsageError
+from selector.errors import ArtifactError, ShotsmithError, UsageError
 from selector.inference.engine import InferenceEngine
 from selector.learned.corpus_artifact import read_corpus_artifact
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
@@ -127,11 +127,12 @@ def test_it_learns_the_planted_relation_and_takes_it_to_new_pools(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("work", "steps"), [("collect", 9), ("Q-network", 30), ("Q-network", 130), ("judge the best", 5)]
+    ("work", "steps"),
+    [("collect", 9), ("Q-network", 30), ("Q-network", 130), ("Q-network", 400), ("judge the best", 5)],
 )
 def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, work: str, steps: int) -> None:
     """Guards resume after a kill while collecting, learning offline or online, and judging: everything comes back."""
-    config = small(online_episodes=6, may_stop=True)
+    config = small(online_episodes=24, may_stop=True)
     whole, cut = train(tmp_path / "whole", config), tmp_path / "cut"
     with pytest.raises(KilledError):
         train(cut, config, progress=KillsAt(work, steps))
@@ -147,7 +148,7 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, work: str, 
     for line in (*lines[0], *lines[1]):
         del line["seconds"]
     assert lines[0] == lines[1]
-    assert lines[0][-1]["steps"] == config.total_steps == 60 + 6 * 16
+    assert lines[0][-1]["steps"] == config.total_steps == 60 + 24 * 16
 
 
 @pytest.mark.parametrize("torn", ["", '{"number": 4, "act'])
@@ -194,7 +195,14 @@ def test_a_finished_run_is_not_trained_again_and_another_needs_another_folder(tm
         with pytest.raises(UsageError, match=f"{name} is 0"):
             small(**{name: 0})
     rates = (("learning_rate", -1.0), ("gradient_norm", 0.0), ("weight_decay", -1.0), ("conservative", float("nan")))
-    shares = (("online_episodes", -1), ("dropout", 1.0), ("returning", 1.5), ("returning", -0.1))
+    shares = (
+        ("online_episodes", -1),
+        ("seed", -1),
+        ("token_cost", -1.0),
+        ("dropout", 1.0),
+        ("returning", 1.5),
+        ("returning", -0.1),
+    )
     for name, value in (*shares, *rates):
         with pytest.raises(UsageError, match=f"{name} is {value}"):
             small(**{name: value})
@@ -328,11 +336,14 @@ def test_the_loss_by_hand() -> None:
 def test_what_the_language_model_said_is_kept(tmp_path: Path) -> None:
     """Guards the costly features: a run that is continued does not ask for them again, and damage is named."""
     problem, _ = lm_problem(lm_features=True)
-    config = small(shots=2, candidates=6, episodes=8, lm_features=True)
+    config = small(shots=2, candidates=6, episodes=8, online_episodes=6, returning=0.0, lm_features=True)
     run = train_corpus_policy(problem, problem, out=tmp_path / "run", config=config, provenance=PROVENANCE)
     again, _ = lm_problem(lm_features=True)
     place = latest_checkpoint(run / "checkpoints")
     assert place is not None
+    indices, held = problem.candidates.shortlist.indices, load_file(run / UNCERTAINTY_FILE)
+    played = [own.actions[:1] for own in read_episodes(run / ONLINE_FILE)]
+    assert {str(indices[place]) for (place,) in played} <= set(held)
     place.rename(place.with_name("step-000000040"))
     assert again.uncertainty is not None
     assert problem.uncertainty is not None
@@ -371,6 +382,16 @@ def test_the_artifact_decides_as_the_training_process_did(tmp_path: Path) -> Non
         artifact.network.stop += 1.0
     with pytest.raises(ArtifactError, match="nats away"):
         check_parity(artifact, best)
+    with torch.no_grad():
+        artifact.network.stop += float("nan")
+    with pytest.raises(ArtifactError, match="nats away"):  # no number is not near any
+        check_parity(artifact, best)
+
+
+def test_a_training_that_diverges_ends(tmp_path: Path) -> None:
+    """Guards against weights that are no numbers, which were kept as the best and exported."""
+    with pytest.raises(ShotsmithError, match="--learning-rate"):
+        train(tmp_path / "run", small(learning_rate=1e30, gradient_norm=1e30))
 
 
 def test_the_best_weights_are_those_of_the_best_evaluation(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,9 +113,13 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_trains_the_same_policy(tmp_path: Path) -> None:
-    """Guards determinism, and that the seed matters."""
+    """Guards determinism, that the seed matters, and the caller's random numbers."""
+    expected = [random.Random(5).random(), np.random.RandomState(5).rand()]
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
     first, second = train(tmp_path / "a", small()), train(tmp_path / "b", small())
     other = train(tmp_path / "c", small(seed=1))
+    assert [random.random(), np.random.rand()] == expected  # noqa: NPY002
     assert all(torch.equal(weights(second)[name], tensor) for name, tensor in weights(first).items())
     assert any(not torch.equal(weights(other)[name], tensor) for name, tensor in weights(first).items())
 
@@ -154,6 +159,7 @@ def test_impossible_batches_are_refused() -> None:
         *((name, 0) for name in ("batch_size", "evaluate_every", "hidden", "patience", "max_per_label")),
         *(("token_budget", 0), ("warm_start_epochs", 0), ("warm_start_queries", -1), ("batch_size", 1)),
         *(("learning_rate", 0.0), ("clip_range", -1.0), ("gae_lambda", 1.5), ("token_cost", -0.1)),
+        *(("learning_rate", float("inf")), ("entropy_coefficient", float("nan")), ("seed", -1)),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_by_name(name: str, value: float) -> None:

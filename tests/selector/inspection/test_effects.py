@@ -91,13 +91,14 @@ def test_what_does_not_fit_is_not_explained() -> None:
 
 def test_a_flip_that_leaves_no_room_is_left_out() -> None:
     """Guards labels of several words: the flipped prompt lost demonstrations, and another prompt was measured."""
-    labels = {"a": " a", "b": " b b b b b b b b"}
+    labels = {"a": " a", "b": " b" * 12}
     template = PromptTemplate("{text}\nL:{label}", labels)
     pool = Pool([Example(str(at), {"text": f"word{at} and more"}, "a") for at in range(3)])
     query = Example("q", {"text": "word1"}, "a")
+    (needed,) = ToyLanguageModel().count_tokens([template.prompt([*pool], query) + labels["b"]])
     wide, narrow = (
         explain(InferenceEngine(ToyLanguageModel(context_length=size), template, pool), query, Selection.of(0, 1, 2))
-        for size in (200, 36)
+        for size in (200, needed + 5)
     )
     assert [list(one.flips) for one in wide.effects] == [["b"]] * 3
     assert [dict(one.flips) for one in narrow.effects] == [{}] * 3
@@ -107,10 +108,9 @@ def test_a_flip_that_leaves_no_room_is_left_out() -> None:
 def test_what_cannot_be_read_is_not_explained() -> None:
     """Guards answers in which no number was found: the effects were those of a blank."""
     template = PromptTemplate("Q: {text}\nA:{label}", answer_tokens=4, answer_rule="number")
-    engine = InferenceEngine(
-        ScriptedLanguageModel(lambda *_: " many"), template, Pool([Example("a", {"text": "1"}, "1")])
-    )
-    with pytest.raises(UsageError, match="no answer is read.*many.*--gold"):
+    lm, pool = ScriptedLanguageModel(lambda *_: " many"), Pool([Example("a", {"text": "1"}, "1")])
+    engine = InferenceEngine(lm, template, pool)
+    with pytest.raises(UsageError, match=r"no answer is read.*many.*--gold"):
         explain(engine, Example("q", {"text": "2"}), Selection.of(0))
 
 
