@@ -6,7 +6,7 @@
 Half of the pool is trained on. Half of the dev queries value prompts, the other half choose the best weights; best-of-k
 reads both halves and may ask the language model for as many tokens as the policy's training did. The other half of the
 pool is the new pool: the policy chooses from it without having seen it, of the kept prompt's labels in their order,
-among as many candidates as it was trained with; or with labels free; or among all members. Random demonstrations are
+or with labels free, or among a hundred members, as many as it was trained with. Random demonstrations are
 drawn for each query, which is the mean over many random prompts.
 """
 
@@ -24,7 +24,9 @@ from benchmarks.policy_study import VariantStudy
 from policies.corpus_config import CorpusTrainingConfig
 from policies.corpus_stage import train_corpus_policy_on
 from selector.data.pool import Pool
+from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
+from selector.learned.candidate_set import draw_candidates
 from selector.pipeline import Pipeline
 from selector.progress import RichProgress
 from selector.strategies.base import Selector
@@ -35,6 +37,7 @@ from selector.types import Example
 
 TASKS: Final = ("agnews", "sst2", "trec6", "amazon_sentence")
 SHOTS: Final = 4
+HUNDRED: Final = 100
 VARIANTS: Final[dict[str, dict[str, Any]]] = {
     "rl": {},
     "rl, reward probability": {"reward": "probability"},
@@ -107,15 +110,15 @@ class CorpusStudy(VariantStudy):
             train_corpus_policy_on(self.workspace, run, retriever=None, config=settings, progress=RichProgress())
 
         new = f"{variant}, new pool"
-        answers = (variant, new, f"{new}, labels free", f"{new}, whole", f"best-of-k as dear as {variant}")
+        answers = (variant, new, f"{new}, labels free", f"{new}, hundred", f"best-of-k as dear as {variant}")
         artifact = self._artifact(variant, self.work / "corpus", asdict(settings), answers=answers, learn=learn)
         self._answer_all(variant, artifact, tokens=self.result["cost"][f"training {variant}"]["tokens"])
 
     def _answer_all(self, variant: str, artifact: Path, *, tokens: int) -> None:
         engine, pool = self.workspace.engine, self.workspace.task.pool
-        fresh = InferenceEngine(
-            engine.lm, engine.template, self.new_pool, scoring=engine.scoring, calibration=engine.calibration
-        )
+        fresh = changed_engine(engine, pool=self.new_pool)
+        drawn = draw_candidates(self.new_pool, HUNDRED, seed=self.seed)
+        hundred = changed_engine(engine, pool=self.new_pool.subset(drawn))
 
         def policy(own: InferenceEngine, **changes: Any) -> Selector:
             selector = CorpusSelector.load(artifact, own.pool, force=True, engine=lambda: own)
@@ -128,7 +131,7 @@ class CorpusStudy(VariantStudy):
             variant: (engine, lambda: policy(engine)),
             f"{variant}, new pool": (fresh, lambda: policy(fresh)),
             f"{variant}, new pool, labels free": (fresh, lambda: policy(fresh, prompt_labels=())),
-            f"{variant}, new pool, whole": (fresh, lambda: policy(fresh, shortlist_size=len(self.new_pool))),
+            f"{variant}, new pool, hundred": (hundred, lambda: policy(hundred)),
             f"best-of-k as dear as {variant}": (
                 engine,
                 lambda: BestOfKSelector(engine, self.judges, tokens=tokens, seed=self.seed, progress=RichProgress()),

@@ -20,7 +20,7 @@ DEFAULT = "rl"
 RIVALS = ("epr", "epr: label vote", "nearest", "random")
 CORPUS_COLUMNS = (
     *("random", "best-of-k", "rl", "- random", "- best-of-k"),
-    *("new pool: random", "rl", "- random", "labels free", "whole pool"),
+    *("new pool: random", "rl", "- random", "labels free", "of a hundred"),
 )
 
 
@@ -186,7 +186,7 @@ def _corpus_names(variant: str) -> dict[str, str]:
         "new random": "random, new pool",
         "new": new,
         "free": f"{new}, labels free",
-        "whole": f"{new}, whole",
+        "hundred": f"{new}, hundred",
     }
 
 
@@ -210,6 +210,6 @@ def _corpus_row(variant: str, task: str, studies: Sequence[Study]) -> str:
     share = {role: f"{100 * right.mean():.1f}" for role, right in rows.items()}
     cells = [variant, task, f"{len(studies)} x {len(rows['own']) // len(studies)}"]
     cells += [share["random"], share["searched"], share["own"], less("own", "random"), less("own", "searched")]
-    cells += [share["new random"], share["new"], less("new", "new random"), share["free"], share["whole"]]
+    cells += [share["new random"], share["new"], less("new", "new random"), share["free"], share["hundred"]]
     cells += [f"{tokens:,.0f}", f"{seconds / 60:.1f}"]
     return f"| {' | '.join(cells)} |"

@@ -35,6 +35,8 @@ from selector.strategies.dense import NearestSelector
 from selector.strategies.fitting import fitting_encoder, require_engine
 from selector.types import Query, Selection
 
+MOST_CANDIDATES = 2000  # of a larger pool this many are drawn: one prompt has no need of a million candidates
+
 
 def greedy_set(
     network: CorpusQNetwork,
@@ -106,9 +108,9 @@ class CorpusSelector:
 
     Over the pool it was trained on, and with as many demonstrations, this is the best prompt that the training has seen
     valued, where the artifact holds one; else the policy chooses, from that pool among the candidates it was trained
-    with, from any other among as many members, drawn at random. Where the policy knows labels by name, the pool has
-    those of the best prompt and as many demonstrations are wanted, it takes ones of these labels in their order, which
-    is what pools have in common. A query that is a member of the set, or duplicates one, gets the set that the policy
+    with, from any other among all members. Where the policy knows labels by name, the pool has those of the best prompt
+    and as many demonstrations are wanted, it takes ones of these labels in their order, which is what pools have in
+    common. A query that is a member of the set, or duplicates one, gets the set that the policy
     chooses without that member.
 
     Args:
@@ -263,14 +265,13 @@ class CorpusSelector:
         return self.artifact.manifest.fingerprints.get("pool") == self._pool.fingerprint
 
     def _positions(self, k: int, excluded: frozenset[int]) -> tuple[int, ...]:
-        """The candidates of training where they still stand for what they were and suffice, else as many drawn."""
+        """The candidates of training where they still stand for what they were and suffice; else of the whole pool."""
         manifest = self.artifact.manifest
         if self._is_known:
             left = [position for position in manifest.candidates if position not in excluded]
             if len(left) >= max(k, 1):
                 return manifest.candidates
-        # Values are estimates: the best of more candidates than it learned from is the most overrated of them.
-        drawn = draw_candidates(self._pool, max(manifest.shortlist_size, k + len(excluded)), seed=0)
+        drawn = draw_candidates(self._pool, max(MOST_CANDIDATES, k + len(excluded)), seed=0)
         return showing_labels(self._pool, drawn, self._pattern(k), excluded=excluded)
 
     def _candidates(self, positions: tuple[int, ...]) -> tuple[CandidateSet, LabelUncertainty | None]:

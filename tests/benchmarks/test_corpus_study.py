@@ -51,13 +51,13 @@ def test_nothing_that_judges_is_trained_on(tmp_path: Path, monkeypatch: pytest.M
     assert not known & {example.uid for example in study.new_pool}
     assert not {one.uid for one in used.reward} & {one.uid for one in used.dev}
     assert [*used.reward, *used.dev] == list(study.judges) == list(task.dev)
-    new = ("rl, new pool", "rl, new pool, labels free", "rl, new pool, whole")
+    new = ("rl, new pool", "rl, new pool, labels free", "rl, new pool, hundred")
     assert answered == ["random", "random, new pool", "rl", *new, "best-of-k as dear as rl"] * 2
 
 
 def test_the_table_pairs_what_all_have_answered(tmp_path: Path) -> None:
     """Guards differences of the wrong sign, and rows over different queries."""
-    new = {"random, new pool": 1, "rl, new pool": 2, "rl, new pool, labels free": 0, "rl, new pool, whole": 1}
+    new = {"random, new pool": 1, "rl, new pool": 2, "rl, new pool, labels free": 0, "rl, new pool, hundred": 1}
     right = {"random": 1, "best-of-k as dear as rl": 2, "rl": 3, **new}
     answers = {name: ["yes"] * count + ["no"] * (4 - count) for name, count in right.items()}
     answers["random"].append("no")  # one query more than the others

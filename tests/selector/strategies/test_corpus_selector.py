@@ -176,15 +176,16 @@ def test_another_pool_needs_no_training(folder: Path) -> None:
         CorpusSelector.load(folder, planted_pool(), encoder=ToyEncoder(width=16))
 
 
-def test_another_pool_offers_as_many_candidates_as_the_training(tmp_path: Path) -> None:
-    """Guards the choice there: the best of more is the most overrated; and labels that a draw left out."""
+def test_a_large_pool_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards time and memory: one prompt does not look at a million candidates; and labels that a draw left out."""
+    monkeypatch.setattr("selector.strategies.corpus.MOST_CANDIDATES", 10)
     pool = planted_pool(200, seed=8)
     first, second = pool.labels[:2]
     kept = {"prompt": (9, 2, 4), "prompt_labels": (second, first, second), "label_names": (first, second)}
     selector = load(artifact(tmp_path / "policy", planted_pool(), **kept), pool)
     selector.select(planted_examples(1, prefix="q"), 3)
     [(candidates, _)] = selector._described.values()
-    assert len(candidates) == len(CANDIDATES)
+    assert len(candidates) == 10
     assert len(selector.select(planted_examples(1, prefix="q"), 14)[0].indices) == 14
     drawn = {*candidates.shortlist.indices}
     renamed = Pool([replace(own, label=second if at in drawn else first) for at, own in enumerate(pool)])
