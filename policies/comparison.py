@@ -26,7 +26,7 @@ from policies.compared import (
 from selector.data.paths import write_whole
 from selector.data.pool import Pool
 from selector.data.task import Task
-from selector.errors import OwnChoicesError, TooFewExamplesError, UnknownNameError, UsageError
+from selector.errors import OwnChoicesError, TooFewExamplesError, UsageError
 from selector.evaluation.cells import CellFolder, examples_fingerprint
 from selector.evaluation.compare import Comparison, Entrants, compare_pools
 from selector.evaluation.measured import check_metrics
@@ -304,7 +304,11 @@ def _check_names(plan: ComparisonPlan) -> None:
     if len(set(names)) < len(names):
         raise UsageError(f"the rows would be named {names}", expected="distinct names", remedy="Rename a folder.")
     if _baseline(plan) not in names:
-        raise UnknownNameError("baseline", _baseline(plan), known=names)
+        raise UsageError(
+            f"the baseline is {_baseline(plan)!r}, and the methods are {', '.join(names)}",
+            expected="one of them, which the others are compared with",
+            remedy=f"Pass --baseline {names[0]}, or add the baseline to --methods.",
+        )
 
 
 def _surroundings(workspace: Workspace, plan: ComparisonPlan, progress: Progress, *, force: bool) -> Surroundings:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from safetensors import SafetensorError
 
@@ -35,6 +36,14 @@ from selector.types import Example
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+_PARTS: Final = frozenset(
+    f"{CARD_FILE} README.md evaluations.json tensorboard index modules.json config.json router_config.json "
+    "config_sentence_transformers.json sentence_bert_config.json model.safetensors tokenizer.json "
+    "tokenizer_config.json special_tokens_map.json added_tokens.json vocab.txt vocab.json merges.txt spiece.model "
+    "sentencepiece.bpe.model chat_template.jinja".split()
+)
+_MODULE: Final = re.compile(r"(?:query_|document_)?\d+_\w+")  # a module's own folder
 
 
 def train_retriever(
@@ -158,12 +167,24 @@ def _replace(
 
 
 def _prepare(out: Path) -> None:
-    if out.exists() and not (out / CARD_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
+    others = ["no folder"] if out.is_file() else sorted(one.name for one in _entries(out) if not _is_part(one.name))
+    if others or (_entries(out) and not (out / CARD_FILE).is_file()):
         raise ArtifactError(
-            f"{out} holds other files", expected="a retriever or nothing", remedy="Choose another --out."
+            f"{out} holds what is no part of a retriever ({', '.join(others[:3]) or f'and no {CARD_FILE}'})",
+            expected="a retriever or nothing: its folder is replaced as a whole",
+            remedy="Choose another --out.",
         )
     with writing(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def _is_part(name: str) -> bool:
+    """Whether a file or folder of that name may belong to a retriever: one of sentence-transformers, with cards."""
+    return name in _PARTS or _MODULE.fullmatch(name) is not None
 
 
 def _scratch(

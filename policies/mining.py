@@ -15,6 +15,7 @@ import numpy as np
 from policies.mined import Candidate, MinedQuery, MiningHeader
 from policies.mined_storage import HEADER_FILE, STORAGES, append_mined, open_mined
 from policies.training_usage import usage_recorded
+from selector.data.folder_kinds import other_kind
 from selector.data.pool import Pool
 from selector.errors import TooFewExamplesError, UnknownNameError, UsageError
 from selector.inference.engine import InferenceEngine
@@ -94,7 +95,7 @@ def mine(
         The folder.
 
     Raises:
-        UsageError: When there is no selector.
+        UsageError: When there is no selector, or the folder is a retriever, a run or an exported policy.
         EmptyPoolError: When there is no query.
         InvalidExampleError: When a query has no label, its uid occurs twice or it lacks a field of the template.
         UnknownLabelError: When a query's label has no verbalizer.
@@ -107,6 +108,9 @@ def mine(
     selectors = tuple(recall) if isinstance(recall, Sequence) else (recall,)
     if not selectors:
         raise UsageError("no selector recalls candidates", expected="at least one", remedy="Pass a selector.")
+    kind, _ = other_kind(out)
+    if kind and not (out / HEADER_FILE).is_file():
+        raise UsageError(f"--out is {out}{kind}", expected="a folder of its own", remedy="Choose another --out.")
     asked = Pool(queries)
     order = np.random.default_rng(config.seed).permutation(len(asked))[: config.query_limit]
     planned = [asked[int(position)] for position in order]

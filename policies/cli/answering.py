@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from policies.cli.app import app
 from policies.cli.options import (
+    AsTrainedOption,
     EngineOption,
     JsonOption,
     NoCacheOption,
@@ -18,7 +19,6 @@ from policies.cli.options import (
     QuietOption,
     RayAddressOption,
     SeedOption,
-    ShotsOption,
     TaskOption,
     TextOption,
     check_there,
@@ -42,7 +42,11 @@ ArtifactOption = Annotated[
 ]
 MethodOption = Annotated[
     str | None,
-    typer.Option("--method", help="Choose by a method's name, such as nearest.", callback=unless_typed("artifact")),
+    typer.Option(
+        "--method",
+        help="Choose by a method, such as nearest, or by the folder of a trained retriever.",
+        callback=unless_typed("artifact"),
+    ),
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Use the artifact although pool, template or language model are others.")
@@ -68,7 +72,7 @@ def select(
     artifact: Annotated[Path, typer.Option("--artifact", help="A folder written by `shotsmith export`.")],
     text: TextOption = None,
     queries: QueriesOption = None,
-    shots: ShotsOption = 4,
+    shots: AsTrainedOption = None,
     beams: BeamsOption = 1,
     shortlist: ShortlistOption = None,
     force: ForceOption = False,
@@ -80,7 +84,7 @@ def select(
     asked = queries_from(workspace.task, text, queries)
     pool = workspace.task.pool
     policy = loaded_policy(workspace, artifact, force=force, beams=beams, shortlist_size=shortlist)
-    selections = policy.select(asked, shots)
+    selections = policy.select(asked, shots_for(artifact, shots, quiet=quiet))
     if as_json:
         print_json(
             [
@@ -121,6 +125,25 @@ def check_choice(artifact: Path | None, method: str | None) -> None:
             expected="one of the two",
             remedy="Pass --artifact DIR for a policy, or --method NAME.",
         )
+
+
+def shots_for(chooser: Path, typed: int | None, *, quiet: bool) -> int:
+    """Tells how many demonstrations are wanted.
+
+    Args:
+        chooser: The folder of a policy, or anything else that chooses.
+        typed: As many as were asked for.
+        quiet: Whether it goes untold that a policy was trained for another number.
+
+    Returns:
+        What was asked for, else what the policy was trained for, else 4.
+    """
+    from selector.strategies.exported import DEFAULT_SHOTS, trained_shots
+
+    trained = trained_shots(chooser)
+    if typed is not None and trained not in (None, typed) and not quiet:
+        typer.echo(f"{chooser} was trained to choose {trained} demonstrations; {typed} are asked for", err=True)
+    return typed if typed is not None else trained or DEFAULT_SHOTS
 
 
 def loaded_policy(
@@ -212,7 +235,7 @@ def predict(
     queries: QueriesOption = None,
     artifact: ArtifactOption = None,
     method: MethodOption = None,
-    shots: ShotsOption = 4,
+    shots: AsTrainedOption = None,
     seed: SeedOption = 0,
     beams: BeamsOption = 1,
     force: ForceOption = False,
@@ -229,7 +252,8 @@ def predict(
     )
     asked = queries_from(workspace.task, text, queries)
     chosen = chosen_selector(workspace, artifact, method, seed=seed, force=force, beams=beams)
-    predictions = Pipeline(chosen, workspace.engine).predict(asked, shots)
+    wanted = shots_for(artifact or Path(str(method)), shots, quiet=quiet)
+    predictions = Pipeline(chosen, workspace.engine).predict(asked, wanted)
     if as_json:
         print_json(
             [

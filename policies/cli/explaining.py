@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from policies.cli.answering import ArtifactOption, ForceOption, MethodOption, check_choice, chosen_selector
+from policies.cli.answering import ArtifactOption, ForceOption, MethodOption, check_choice, chosen_selector, shots_for
 from policies.cli.app import app
 from policies.cli.options import (
+    AsTrainedOption,
     JsonOption,
     NoCacheOption,
     QueriesOption,
     QuietOption,
     SeedOption,
-    ShotsOption,
     TaskOption,
     TextOption,
     check_writable,
@@ -49,7 +49,7 @@ def explain_command(
     artifact: ArtifactOption = None,
     method: MethodOption = None,
     gold: Annotated[str, typer.Option(help="With --text: the label to explain; else the predicted one.")] = "",
-    shots: ShotsOption = 4,
+    shots: AsTrainedOption = None,
     attention: Annotated[
         bool, typer.Option("--attention/--no-attention", help="Read the model's attention and induction heads.")
     ] = True,
@@ -72,9 +72,10 @@ def explain_command(
     engine = workspace.engine
     reader = attention_reader(engine.lm) if attention else None  # refused before the long work
     chosen = chosen_selector(workspace, artifact, method, seed=seed, force=force)
+    wanted = shots_for(artifact or Path(str(method)), shots, quiet=quiet)
     found, masses = [], []
     with progress_for(quiet).track("explain", len(asked)) as advance:
-        for query, selection in zip(asked, chosen.select(asked, shots), strict=True):
+        for query, selection in zip(asked, chosen.select(asked, wanted), strict=True):
             own = explain(engine, query, selection)
             found.append(own)
             if attention:

@@ -72,8 +72,24 @@ TaskOption = Annotated[
         "--task", help="A TASK.toml, or the name of a preset; see `shotsmith tasks`.", autocompletion=_presets
     ),
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="The folder for the results; made when missing.")]
+
+
+def _may_be_folder(path: Path) -> Path:
+    """Refuses, before long work, a folder that cannot be made because a file stands in its place."""
+    there = next((place for place in (path, *path.absolute().parents) if place.exists()), path)
+    if there.is_file():
+        raise UsageError(f"--out is {path}, and {there} is a file", expected="a folder", remedy="Choose another --out.")
+    return path
+
+
+OutOption = Annotated[
+    Path, typer.Option("--out", help="The folder for the results; made when missing.", callback=_may_be_folder)
+]
 ShotsOption = Annotated[int, typer.Option("--shots", min=0, help="Demonstrations in each prompt.")]
+AsTrainedOption = Annotated[
+    int | None,
+    typer.Option("--shots", min=0, help="Demonstrations in each prompt; else what a policy was trained for, or 4."),
+]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seeds every random choice.")]
 NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the score store.")]
 EngineOption = Annotated[

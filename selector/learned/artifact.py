@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 from torch import nn
 
+from selector.data.folder_kinds import other_kind
 from selector.errors import ArtifactError
 from selector.learned.lm_features import PRIOR_AGREEMENT, PROMPT_FEATURES, PROMPT_VIEW, QUERY_VIEW
 from selector.learned.manifest import KNOWN_FEATURES, LATER_KEYS, PER_QUERY, SCHEMA_VERSION, Manifest, misfits
@@ -27,6 +28,7 @@ from selector.learned.tensors import save_tensors
 MANIFEST_FILE: Final = "manifest.json"
 WEIGHTS_FILE: Final = "policy.safetensors"
 ENCODER_FOLDER: Final = "encoder"
+PARTS: Final = frozenset((MANIFEST_FILE, WEIGHTS_FILE, ENCODER_FOLDER))
 # Of a trained retriever: its training, and its index of a pool.
 NO_PART_OF_AN_ENCODER: Final = shutil.ignore_patterns("tensorboard", "checkpoint*", "index")
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -122,10 +124,15 @@ def write_folder(
         The folder.
 
     Raises:
-        ArtifactError: When something stands there that is not an artifact.
+        ArtifactError: When something stands there that is not part of an artifact.
     """
-    if folder.exists() and not (folder / MANIFEST_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
-        raise ArtifactError(f"{folder} holds other files", expected="an artifact or nothing", remedy="Choose another.")
+    others = ["no folder"] if folder.is_file() else sorted({one.name for one in _entries(folder)} - PARTS)
+    if others:
+        raise ArtifactError(
+            f"{folder} holds what is no part of an artifact ({', '.join(others[:3])})",
+            expected="an artifact or nothing: its folder is replaced as a whole",
+            remedy="Choose another --out.",
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         made = Path(scratch) / "artifact"
@@ -197,6 +204,13 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
         ArtifactError: When it is missing, damaged, of another version or of another kind.
     """
     path = folder / MANIFEST_FILE
+    if not path.is_file():
+        kind_there, remedy = other_kind(folder)
+        raise ArtifactError(
+            f"there is no {MANIFEST_FILE} in {folder}{kind_there}",
+            expected="a folder written by `shotsmith export`",
+            remedy=f"Check the path.{remedy}",
+        )
     try:
         content = {**LATER_KEYS} | json.loads(path.read_text(encoding="utf-8"))
         version = content["schema_version"]
@@ -261,6 +275,10 @@ def read_weights(folder: Path, build: Callable[[], NetworkT]) -> NetworkT:
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise _damaged(path, f"unlike its manifest ({str(error).splitlines()[0]})") from error
     return network.eval()
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.exists() else []
 
 
 def _damaged(path: Path, how: str) -> ArtifactError:

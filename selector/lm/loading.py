@@ -124,8 +124,8 @@ def load_model(config: LanguageModelConfig) -> LoadedModel:
     try:
         with hidden_library_bars():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, use_safetensors=True, **options
+            model, told = transformers.AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
             )
     except READ_ERRORS as error:
         raise ModelLoadError(
@@ -135,6 +135,12 @@ def load_model(config: LanguageModelConfig) -> LoadedModel:
         ) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
+    if missing := sorted(told["missing_keys"]):
+        raise ModelLoadError(
+            f"{config.model!r} lacks {len(missing)} of the weights of a causal language model, such as {missing[0]}",
+            expected="a model that was trained to write text: weights that are missing would be random",
+            remedy="Name another [lm] model; an encoder belongs to [encoder].",
+        )
     weights = _weights_fingerprint(source, model)
     fingerprint = hashlib.sha256(f"{weights}:{dtype}".encode()).hexdigest()
     return LoadedModel(model.to(device), tokenizer, fingerprint)
@@ -169,10 +175,11 @@ def converted_gguf(path: Path) -> Path:
     if target.is_dir():
         return target
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        loaded = transformers.AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.float32
-        )
+        with hidden_library_bars():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+            loaded = transformers.AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, dtype=torch.float32
+            )
     except READ_ERRORS as error:
         raise ModelLoadError(
             f"GGUF file {path} cannot be read ({_first_line(error)})",

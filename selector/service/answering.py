@@ -79,10 +79,10 @@ class Answerer:
         if query_encoder != TORCH:
             self._quick.copy_of(workspace.encoder)  # it takes seconds: not in the middle of a request
         self._lm = LazyLanguageModel((lambda: workspace.engine.lm) if with_lm else None)
-        self._served: ServedMethod = served_method(served)
-        if self._served.name in (*LM_METHODS, *DEV_METHODS) and not with_lm:
-            raise LanguageModelAbsentError(f"the method {self._served.name}")
-        self.methods = tuple(dict.fromkeys((self._served.name, *FREE_METHODS)))
+        self.served: ServedMethod = served_method(served)
+        if self.served.name in (*LM_METHODS, *DEV_METHODS) and not with_lm:
+            raise LanguageModelAbsentError(f"the method {self.served.name}")
+        self.methods = tuple(dict.fromkeys((self.served.name, *FREE_METHODS)))
         self.orderers = ORDERERS if with_lm else FREE_ORDERERS
         self._remembered = Remembered()
         self._engines: dict[bool, InferenceEngine] = {}
@@ -92,7 +92,7 @@ class Answerer:
         self.pool = workspace.task.pool
         self.fields = tuple(self.pool[0].fields)
         # Loaded over the task's own pool, which alone is held to an artifact's fingerprint.
-        self._selectors[self._served.name] = self._quick.given_to(self._built(self._served.name))
+        self._selectors[self.served.name] = self._quick.given_to(self._built(self.served.name))
         if journal is not None and journal.edits:
             self._change(edited(self.pool, journal.edits))
 
@@ -343,10 +343,10 @@ class Answerer:
         return self._engines[asked]
 
     def _built(self, method: str) -> Selector:
-        if method == self._served.name and self._served.folder is not None:
+        if method == self.served.name and self.served.folder is not None:
             force = self._force or self.pool is not self.task.pool  # which was edited, and differs on purpose
-            asked = self._served.task_queries(self.task) if self._force else ()
-            return self._served.load(self.pool, engine=self._needed_engine, force=force, task_queries=asked)
+            asked = self.served.task_queries(self.task) if self._force else ()
+            return self.served.load(self.pool, engine=self._needed_engine, force=force, task_queries=asked)
         engine = self._engine(asked=method not in (*FREE_METHODS, *TOKEN_METHODS))
         return build_selector(method, engine=engine, encoder=self._workspace.encoder, dev=self._dev(), seed=self._seed)
 

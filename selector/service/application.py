@@ -35,6 +35,7 @@ from selector.service.refusals import (
     refusal_of_content,
     refusal_of_status,
 )
+from selector.strategies.exported import DEFAULT_SHOTS
 from selector.types import Example, Prediction
 from selector.version import __version__
 
@@ -174,7 +175,10 @@ def _add_choices(api: FastAPI, service: Service) -> None:
 
     def recipe_of(request: messages.SelectRequest | messages.ExplainRequest) -> Recipe:
         answerer.check_orderer(request.orderer)
-        return Recipe(answerer.method(request.method), request.shots, request.orderer)
+        method, shots = answerer.method(request.method), request.shots
+        if shots is None:
+            shots = answerer.served.shots if method == answerer.served.name else DEFAULT_SHOTS
+        return Recipe(method, shots, request.orderer)
 
     @api.post("/select", summary="Choose demonstrations.")
     async def select(request: messages.SelectRequest) -> messages.SelectReply:

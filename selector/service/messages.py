@@ -16,7 +16,8 @@ Text = Annotated[str, StringConstraints(max_length=MOST_TEXT)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MOST_NAME)]
 Fields = Annotated[dict[Name, Text], Field(min_length=1, max_length=MOST_FIELDS, description="Field name to raw text.")]
 Choices = Annotated[list[Text], Field(max_length=MOST_FIELDS, description="Where every query has choices of its own.")]
-Shots = Annotated[int, Field(ge=0, le=MOST_SHOTS, description="Demonstrations for each query.")]
+SHOTS_TEXT = "Demonstrations for each query; by default as many as the served policy was trained for, or 4."
+Shots = Annotated[int, Field(ge=0, le=MOST_SHOTS, description=SHOTS_TEXT)]
 # What a path can name, so that whatever is added can be removed. A schema has no word for what can be printed.
 REMOVABLE: Final = r"^(?!\.{1,2}$)[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
 
@@ -46,7 +47,7 @@ class SelectRequest(_Message):
     """Asks for demonstrations."""
 
     queries: Annotated[list[QueryMessage], Field(min_length=1, max_length=MOST_QUERIES)]
-    shots: Shots = 4
+    shots: Shots | None = None
     method: Annotated[Name | None, Field(description="One of /about's methods; by default the first.")] = None
     orderer: Annotated[Name, Field(description="One of /about's orderers.")] = "given"
 
@@ -66,7 +67,7 @@ class ExplainRequest(_Message):
     """Asks for one query's demonstrations and the reasons for them."""
 
     query: QueryMessage
-    shots: Annotated[int, Field(ge=0, le=16)] = 4
+    shots: Annotated[int, Field(ge=0, le=16, description=SHOTS_TEXT)] | None = None
     method: Name | None = None
     orderer: Name = "given"
 

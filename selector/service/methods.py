@@ -14,7 +14,7 @@ from selector.learned.artifact import MANIFEST_FILE
 from selector.retrieval.encoder import ENCODINGS, TORCH, SentenceEncoder, TextEncoder
 from selector.strategies.base import Selector
 from selector.strategies.dense import NearestSelector
-from selector.strategies.exported import load_learned, queries_of_another_task
+from selector.strategies.exported import DEFAULT_SHOTS, load_learned, queries_of_another_task, trained_shots
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.named import METHODS, UPPER_BOUNDS
 from selector.strategies.retriever import CARD_FILE
@@ -34,6 +34,11 @@ class ServedMethod:
 
     name: str
     folder: Path | None = None
+
+    @property
+    def shots(self) -> int:
+        """How many demonstrations it chooses where a client does not say: as many as a policy was trained for."""
+        return (None if self.folder is None else trained_shots(self.folder)) or DEFAULT_SHOTS
 
     def task_queries(self, task: Task) -> tuple[Example, ...]:
         """Gives what stands for a task, where a policy was made for another one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from selector.data.pool import Pool
 from selector.data.task import Task
@@ -18,6 +19,22 @@ from selector.strategies.retriever import CARD_FILE, RetrieverSelector
 from selector.types import Example, Query
 
 ExportedSelector = LearnedSelector | CorpusSelector
+DEFAULT_SHOTS: Final = 4  # where nothing says how many
+
+
+def trained_shots(folder: Path | str) -> int | None:
+    """Tells how many demonstrations a policy was trained to choose.
+
+    Args:
+        folder: Any folder.
+
+    Returns:
+        As many; None where it is no exported policy.
+
+    Raises:
+        ArtifactError: When the policy is damaged or of another version.
+    """
+    return read_manifest(Path(folder)).shots if (Path(folder) / MANIFEST_FILE).is_file() else None
 
 
 def load_policy(

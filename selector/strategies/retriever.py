@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from selector.data.folder_kinds import other_kind
 from selector.data.pool import Pool
 from selector.errors import ArtifactError
 from selector.retrieval.encoder import SentenceEncoder
@@ -84,12 +85,19 @@ def read_retriever_card(folder: Path) -> RetrieverCard:
         ArtifactError: When it is missing, damaged or of another version.
     """
     path = folder / CARD_FILE
+    if not path.is_file():
+        kind, remedy = other_kind(folder)
+        raise ArtifactError(
+            f"there is no retriever card {CARD_FILE} in {folder}{kind}",
+            expected="a folder written by train-retriever",
+            remedy=f"Check the path.{remedy}",
+        )
     try:
         content = {**LATER_KEYS} | json.loads(path.read_text(encoding="utf-8"))
         card = RetrieverCard(**{entry.name: content[entry.name] for entry in fields(RetrieverCard)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
-            f"retriever card {path} is missing or damaged ({type(error).__name__})",
+            f"retriever card {path} is damaged ({type(error).__name__})",
             expected="a folder written by train-retriever",
             remedy="Check the path or train the retriever again.",
         ) from error

@@ -230,7 +230,7 @@ def test_wrong_requests_cost_nothing(tmp_path: Path) -> None:
     workspace = workspace_of()
     for changes, error, found in (
         ({"methods": ("nearest", "greedy", "greedy"), "budget": "equal"}, UsageError, "distinct names"),
-        ({"baseline": "nearst", "budget": "equal"}, UnknownNameError, "nearst"),
+        ({"baseline": "nearst", "budget": "equal"}, UsageError, "nearst"),
         ({"metrics": ("rouge-l",)}, UnknownNameError, "rouge-l"),
         ({"methods": ("nearest", "nearest+globall")}, UnknownNameError, "globall"),
         ({"shots": (1, 1000)}, TooFewExamplesError, "1000"),
