@@ -79,12 +79,7 @@ def instruct(
     quiet: QuietOption = False,
 ) -> None:
     """Find an instruction on dev queries, or with --templates a template on unlabelled ones."""
-    if templates is None:
-        refuse_typed(context, ["queries"], beside="no --templates", belongs="with --templates")
-    else:
-        refuse_typed(context, OF_INSTRUCTIONS, beside="--templates", belongs="without --templates")
-    if shots == 0:
-        refuse_typed(context, ["method"], beside="--shots 0", belongs="with --shots 1 or more")
+    _refuse_idle(context, templates, shots)
     check_judge(by)
     typed = InductionConfig(sets=sets, per_set=per_set, shots=examples, seed=seed)
     config, progress = replace(typed, **settings_from(others, InductionConfig)), progress_for(quiet)
@@ -115,6 +110,16 @@ def instruct(
             typer.echo(f"{refused} of {len(induction.proposals)} proposals were refused; --json shows why")
     if not quiet:
         print_usage(workspace.usage)
+
+
+def _refuse_idle(context: typer.Context, templates: Path | None, shots: int) -> None:
+    """Refuses options of `instruct` that do nothing in its search, or without demonstrations."""
+    if templates is None:
+        refuse_typed(context, ["queries"], beside="no --templates", belongs="with --templates")
+    else:
+        refuse_typed(context, OF_INSTRUCTIONS, beside="--templates", belongs="without --templates")
+    if shots == 0:
+        refuse_typed(context, ["method"], beside="--shots 0", belongs="with --shots 1 or more")
 
 
 @app.command("generate-demonstrations")

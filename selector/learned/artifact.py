@@ -204,7 +204,7 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
         ArtifactError: When it is missing, damaged, of another version or of another kind.
     """
     path = folder / MANIFEST_FILE
-    if not path.is_file():
+    if not path.is_file() and not (folder / WEIGHTS_FILE).is_file():
         kind_there, remedy = other_kind(folder)
         raise ArtifactError(
             f"there is no {MANIFEST_FILE} in {folder}{kind_there}",

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from selector.data.task_file import KEYS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -35,3 +37,12 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Pat
     assert (tmp_path / "benchmarks" / "results" / "linear.svg").is_file()
     answering = (tmp_path / "reference" / "answering.html").read_text(encoding="utf-8")
     assert "selector.pipeline.Pipeline.predict" in answering
+
+
+def test_every_key_of_a_task_file_is_told() -> None:
+    """Guards the table of keys against a key that only the code knows."""
+    lines = (ROOT / "docs" / "task-file.md").read_text(encoding="utf-8").splitlines()
+    rows = [found for line in lines if (found := re.match(r"\| `\[(\w+)\] ([^|]+) \|", line))]
+    told = {f"{row[1]} {key}" for row in rows for key in re.findall(r"\w+", row[2])}
+    known = {f"{section} {key}" for section, keys in KEYS.items() for key in keys}
+    assert known == told - {"labels NAME"}

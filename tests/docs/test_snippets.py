@@ -73,15 +73,16 @@ def test_the_task_files_and_configurations_of_pages_are_understood(
     for page in ("howto/own-model.md", "howto/server.md", "howto/ray.md"):
         for block in blocks(page, "toml"):
             (tmp_path / "task.toml").write_text(needed + block, encoding="utf-8")
-            assert read_task_file(tmp_path / "task.toml")["lm"]
+            read = read_task_file(tmp_path / "task.toml")
+            assert read["lm"] or read["encoder"]
     [configuration] = blocks("commands.md", "toml")
     (tmp_path / "shotsmith.toml").write_text(configuration, encoding="utf-8")
     assert read_configuration().settings("compare")["shots"] == "0,2,4"
     [configuration] = blocks("prompting.md", "toml")
     (tmp_path / "shotsmith.toml").write_text(configuration, encoding="utf-8")
-    read = {name: read_configuration().settings(name) for name in ("reason", "generate-demonstrations", "warm-up")}
-    assert (read["reason"]["samples"], read["generate-demonstrations"]["shots"]) == (10, 4)
-    assert read["warm-up"]["held-out"] == "sst2"
+    told = {name: read_configuration().settings(name) for name in ("reason", "generate-demonstrations", "warm-up")}
+    assert (told["reason"]["samples"], told["generate-demonstrations"]["shots"]) == (10, 4)
+    assert told["warm-up"]["held-out"] == "sst2"
 
 
 def test_the_list_of_commands_is_whole() -> None:

@@ -91,3 +91,37 @@ def test_markup_in_a_uid_is_text(planted_task: Path, planted_policy: Path, tmp_p
     shown = run("select", "--task", task, "--artifact", planted_policy, "--force", "--quiet", *QUERY)
     assert shown.exit_code == 0, shown.output
     assert "([/doc" in shown.stdout
+
+
+def test_a_policy_chooses_as_many_as_it_was_trained_for(planted_task: Path, planted_policy: Path) -> None:
+    """Guards the default: 4 whatever the policy, so that a policy of one prompt never showed its prompt."""
+    common = ("--task", planted_task, *QUERY, "--json")
+    [chosen] = json.loads(run("select", *common, "--artifact", planted_policy).stdout)
+    assert len(chosen["demonstrations"]) == 2
+    more = run("select", *common, "--artifact", planted_policy, "--shots", 3)
+    assert len(json.loads(more.stdout)[0]["demonstrations"]) == 3
+    assert "trained to choose 2 demonstrations; 3 are asked for" in more.stderr
+    assert run("select", *common, "--artifact", planted_policy, "--shots", 3, "--quiet").stderr == ""
+    [answer] = json.loads(run("predict", *common, "--artifact", planted_policy, "--force", "--quiet").stdout)
+    assert len(answer["demonstrations"]) == 2
+    [answer] = json.loads(run("predict", *common, "--method", "nearest", "--quiet").stdout)
+    assert len(answer["demonstrations"]) == 4
+
+
+def test_a_folder_of_another_kind_is_called_what_it_is(
+    planted_task: Path, planted_policy: Path, tmp_path: Path
+) -> None:
+    """Guards users who pass a run, a retriever or mined candidates for an artifact: they were told it was damaged."""
+    for file, kind in (
+        ("run.json", "is a run"),
+        ("shotsmith.json", "is a trained retriever"),
+        ("mining.json", "mined"),
+    ):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / file).write_text("{}")
+        refused = run("select", "--task", planted_task, *QUERY, "--artifact", tmp_path / kind)
+        assert (refused.exit_code, kind in refused.stderr) == (1, True)
+    exported_again = run("export", planted_policy, "--out", tmp_path / "again")
+    assert "is an exported policy" in exported_again.stderr
+    mined = run("mine", "--task", planted_task, "--out", planted_policy)
+    assert (mined.exit_code, "a folder of its own" in mined.stderr) == (2, True)

@@ -262,7 +262,7 @@ def test_a_mistake_deletes_no_finished_runs(tmp_path: Path) -> None:
     """Guards `--no-resume` with a misspelt baseline, which threw everything away and then refused."""
     run(tmp_path)
     kept = sorted((tmp_path / "cells").glob("*.json"))
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(UsageError, match="nearst"):
         run(tmp_path, replace(PLAN, baseline="nearst"), resume=False)
     assert sorted((tmp_path / "cells").glob("*.json")) == kept
 

@@ -336,6 +336,19 @@ def test_a_folder_with_other_files_is_not_replaced(tiny_bert: Path, mined: Path,
     assert (tmp_path / "thesis.tex").exists()
 
 
+@pytest.mark.parametrize("name", ["mined.jsonl", "notes.txt", "m"])
+def test_a_retriever_with_other_files_is_not_replaced(
+    name: str, trained: Path, tiny_bert: Path, mined: Path, tmp_path: Path
+) -> None:
+    """Guards what was put into the folder of a retriever: it was deleted, were it what the training reads."""
+    out = tmp_path / "epr"
+    shutil.copytree(trained, out)
+    (out / name).mkdir()
+    with pytest.raises(ArtifactError, match=name):
+        train_retriever(mined, POOL, base_encoder=tiny_bert, config=QUICK, out=out)
+    assert (out / name).exists()
+
+
 def test_a_missing_base_encoder_is_named(mined: Path, tmp_path: Path) -> None:
     """Guards against a traceback out of three libraries."""
     with pytest.raises(ModelLoadError, match="nowhere"):

@@ -257,8 +257,15 @@ def test_writing_replaces_artifacts_and_nothing_else(tmp_path: Path) -> None:
     assert (tmp_path / "policy" / WEIGHTS_FILE).read_bytes() != old
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("x")
-    with pytest.raises(ArtifactError, match="other files"):
+    with pytest.raises(ArtifactError, match="chapter"):
         write_artifact(tmp_path / "thesis", manifest(), network())
+    (tmp_path / "thesis" / "manifest.json").write_text('{"name": "my web page"}')  # many things have a manifest
+    with pytest.raises(ArtifactError, match="chapter"):
+        write_artifact(tmp_path / "thesis", manifest(), network())
+    (tmp_path / "policy" / "notes.txt").write_text("dear")
+    with pytest.raises(ArtifactError, match="notes"):
+        write_artifact(tmp_path / "policy", manifest(), network())
+    assert (tmp_path / "policy" / "notes.txt").read_text() == "dear"
     assert [path.name for path in tmp_path.iterdir()].count("thesis") == 1
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
+from selector.errors import ModelLoadError
 from selector.lm import loading
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
@@ -52,6 +54,22 @@ def test_the_fingerprint_tells_two_files_apart_that_changed_places(folder: Path)
     first.write_text('{"<x>": 3}')
     second.write_text("{}")
     assert loading._weights_fingerprint(str(folder), None) != before
+
+
+def test_weights_that_are_missing_are_not_made_up(folder: Path, tmp_path: Path) -> None:
+    """Guards against an encoder named as the language model: what it lacks was drawn at random, anew in every run."""
+    encoder = BertConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    BertModel(encoder).save_pretrained(tmp_path / "encoder")
+    for file in folder.glob("tokenizer*"):
+        (tmp_path / "encoder" / file.name).write_bytes(file.read_bytes())
+    config = LanguageModelConfig(model=str(tmp_path / "encoder"), dtype="float32", device="cpu")
+    with pytest.raises(ModelLoadError, match=r"lacks \d+ of the weights"):
+        load_language_model(config)
+    tied = GPT2LMHeadModel(GPT2Config(vocab_size=60, n_embd=16, n_layer=1, n_head=2, n_positions=64))
+    tied.save_pretrained(tmp_path / "encoder")  # weights that two layers share stand in the files once
+    assert load_language_model(config).context_length == 64
 
 
 def test_a_converted_model_never_lands_within_another(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def test_a_policy_for_a_whole_task_is_served(make_service, ask, task_policy, lm_
     later, same = ask.uids(ask.one(service, "POST", "/select", ask.selection(0, 1, shots=3)))
     assert later == same
     assert first[0] not in later
+    own = {"queries": [ask.query(0)]}
+    (unsaid,) = ask.uids(ask.one(service, "POST", "/select", own))
+    assert unsaid == later
+    (four,) = ask.uids(ask.one(service, "POST", "/select", own | {"method": "nearest"}))
+    assert len(four) == 4
     explained = ask.one(service, "POST", "/explain", {"query": ask.query(), "shots": 2})
     assert explained.status_code == 200
 
