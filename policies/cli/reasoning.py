@@ -102,9 +102,7 @@ def reason(
     kind: Annotated[
         str, typer.Option("--kind", help="Answers are number, yes-no, choice or text; else told from task or data.")
     ] = "",
-    choose: Annotated[
-        str, typer.Option("--choose", help=f"How demonstrations are chosen: {', '.join(WAYS)}.")
-    ] = "fixed",
+    choose: Annotated[str, typer.Option("--choose", help=f"Chooses demonstrations: {', '.join(WAYS)}.")] = "fixed",
     shots: ShotsOption = 4,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Rationales that vote in self-consistency.")] = 5,
     temperature: Annotated[float, typer.Option("--temperature", help="Of those samples.")] = 0.7,
@@ -122,15 +120,7 @@ def reason(
     quiet: QuietOption = False,
 ) -> None:
     """Answer questions by reasoning in text, with the whole way to every answer."""
-    if method != VOTING:
-        names, belongs = ["samples", "temperature"], f"with --method {VOTING}"
-        refuse_typed(context, names, beside=f"--method {method}", belongs=belongs)
-    if task:
-        refuse_typed(context, ["model"], beside="--task", belongs="with --data")
-    writing, sampling, auto_cot = _settings(others, method, shots)
-    voting = SamplingConfig(seed=seed)
-    if method == VOTING:
-        voting = replace(SamplingConfig(samples=samples, temperature=temperature, seed=seed), **sampling)
+    writing, sampling, auto_cot = _settings(context, others)
     lm, solved, asked, kind, encoder, encoder_name = _material(
         data, task, queries, kind=kind, model=model, use_store=not no_cache
     )
@@ -141,7 +131,7 @@ def reason(
         choose=choose,
         seed=seed,
         writing=replace(ReasoningConfig(rationale_tokens=tokens), **writing),
-        sampling=voting,
+        sampling=sampling,
         auto_cot=AutoCoTConfig(**auto_cot),
     )
     progress = progress_for(quiet)
@@ -161,23 +151,36 @@ def reason(
     _show(traces, built.auto_cot, whole=trace)
 
 
-def _settings(others: Sequence[str] | None, method: str, shots: int) -> list[dict[str, Any]]:
-    """Those of --set for writing, voting and Auto-CoT; what would do nothing under the method is refused."""
-    parted = settings_of_each(others, ReasoningConfig, SamplingConfig, AutoCoTConfig)
-    for own, needed in zip(parted[1:], (VOTING, AUTO_COT), strict=True):
+def _settings(
+    context: typer.Context, others: Sequence[str] | None
+) -> tuple[dict[str, Any], SamplingConfig, dict[str, Any]]:
+    """Those of writing, voting and Auto-CoT; what was typed and would do nothing is refused."""
+    given = context.params
+    method, shots = given["method"], given["shots"]
+    if method != VOTING:
+        names, belongs = ["samples", "temperature"], f"with --method {VOTING}"
+        refuse_typed(context, names, beside=f"--method {method}", belongs=belongs)
+    if given["task"]:
+        refuse_typed(context, ["model"], beside="--task", belongs="with --data")
+    writing, sampling, auto_cot = settings_of_each(others, ReasoningConfig, SamplingConfig, AutoCoTConfig)
+    for own, needed in ((sampling, VOTING), (auto_cot, AUTO_COT)):
         if own and method != needed:
             raise UsageError(
                 f"--set {next(iter(own))} is typed beside --method {method}",
                 expected=f"it with --method {needed}",
                 remedy="Take it away or choose that method.",
             )
-    if method == AUTO_COT and ("demonstrations" in parted[2] or shots == 0):
+    if method == AUTO_COT and ("demonstrations" in auto_cot or shots == 0):
         raise UsageError(
             f"auto-cot is asked for {shots} demonstrations" + (" by --shots, and for others by --set" if shots else ""),
             expected="one number, 1 or more",
             remedy="Say it by --shots.",
         )
-    return parted
+    voting = SamplingConfig(seed=given["seed"])
+    if method == VOTING:
+        typed = replace(voting, samples=given["samples"], temperature=given["temperature"])
+        voting = replace(typed, **sampling)
+    return writing, voting, auto_cot
 
 
 def _beside(out: Path) -> Path:
