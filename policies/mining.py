@@ -108,9 +108,7 @@ def mine(
     selectors = tuple(recall) if isinstance(recall, Sequence) else (recall,)
     if not selectors:
         raise UsageError("no selector recalls candidates", expected="at least one", remedy="Pass a selector.")
-    kind, _ = other_kind(out)
-    if kind and not (out / HEADER_FILE).is_file():
-        raise UsageError(f"--out is {out}{kind}", expected="a folder of its own", remedy="Choose another --out.")
+    _require_own_folder(out)
     asked = Pool(queries)
     order = np.random.default_rng(config.seed).permutation(len(asked))[: config.query_limit]
     planned = [asked[int(position)] for position in order]
@@ -129,6 +127,12 @@ def mine(
             append_mined(out, score_candidates(engine, chunk, found, context=config.context), storage=config.storage)
             advance(len(chunk))
     return out
+
+
+def _require_own_folder(out: Path) -> None:
+    kind, _ = other_kind(out)
+    if kind and not (out / HEADER_FILE).is_file():
+        raise UsageError(f"--out is {out}{kind}", expected="a folder of its own", remedy="Choose another --out.")
 
 
 def recalled(selectors: Sequence[Selector], queries: Sequence[Example], count: int) -> list[list[int]]:
