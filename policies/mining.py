@@ -106,12 +106,13 @@ def mine(
     """
     config = config or MiningConfig()
     selectors = tuple(recall) if isinstance(recall, Sequence) else (recall,)
+    _require_own_folder(out)
     if not selectors:
         raise UsageError("no selector recalls candidates", expected="at least one", remedy="Pass a selector.")
-    _require_own_folder(out)
     asked = Pool(queries)
-    order = np.random.default_rng(config.seed).permutation(len(asked))[: config.query_limit]
-    planned = [asked[int(position)] for position in order]
+    planned = [
+        asked[int(at)] for at in np.random.default_rng(config.seed).permutation(len(asked))[: config.query_limit]
+    ]
     _check(engine, planned, config.candidates + config.context)
     size = max(1, PAIRS_PER_CALL // config.candidates)
     with (
