@@ -110,9 +110,8 @@ def mine(
     if not selectors:
         raise UsageError("no selector recalls candidates", expected="at least one", remedy="Pass a selector.")
     asked = Pool(queries)
-    planned = [
-        asked[int(at)] for at in np.random.default_rng(config.seed).permutation(len(asked))[: config.query_limit]
-    ]
+    order = np.random.default_rng(config.seed).permutation(len(asked))
+    planned = [asked[int(at)] for at in order[: config.query_limit]]
     _check(engine, planned, config.candidates + config.context)
     size = max(1, PAIRS_PER_CALL // config.candidates)
     with (
@@ -122,8 +121,7 @@ def mine(
         done = {mined.query.uid for mined in open_mined(out, _header(engine, asked, selectors, config), resume=resume)}
         remaining = [query for query in planned if query.uid not in done]
         advance(len(planned) - len(remaining))
-        for start in range(0, len(remaining), size):
-            chunk = remaining[start : start + size]
+        for chunk in (remaining[start : start + size] for start in range(0, len(remaining), size)):
             found = recalled(selectors, chunk, config.candidates + config.context)
             append_mined(out, score_candidates(engine, chunk, found, context=config.context), storage=config.storage)
             advance(len(chunk))

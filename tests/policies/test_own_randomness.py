@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,11 @@ def test_the_generators_are_put_back(fails: bool) -> None:
         seed(7)
         expected = drawn()
         seed(7)
-        try:
-            with own_randomness():
-                seed(8)
-                drawn()
-                if fails:
-                    raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            assert fails
+        with pytest.raises(KeyboardInterrupt) if fails else nullcontext(), own_randomness():
+            seed(8)
+            drawn()
+            if fails:
+                raise KeyboardInterrupt
         assert drawn() == expected
 
 
