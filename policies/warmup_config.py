@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
-from selector.errors import UsageError
+from selector.errors import UnknownNameError, UsageError
 
 FORMS: Final = ("direct", "channel")
 ADAPTERS: Final = ("lora", "full")
@@ -59,16 +60,21 @@ class WarmUpConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = (self.steps, self.batch_size, self.rank, self.pass_tokens, self.checkpoint_every, self.corpus_rows - 1)
-        named = self.form in FORMS and self.adapter in ADAPTERS and self.precision in PRECISIONS
-        rates = self.peak > 0 and self.clip > 0 and self.weight_decay >= 0 and 0 <= self.rise <= 1 if named else False
-        if not (named and rates and min(counts) >= 1 and self.shots >= 0 and self.longest >= 8):
-            raise UsageError(
-                f"warm-up is set to {self}",
-                expected=f"a form of {FORMS}, an adapter of {ADAPTERS}, a precision of {PRECISIONS}, counts of 1 or "
-                "more, positive rates, a rise from 0 to 1, prompts of 8 tokens or more",
-                remedy="Correct the setting.",
-            )
+        for name, known in (("form", FORMS), ("adapter", ADAPTERS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise UnknownNameError(name, getattr(self, name), known=known)
+        least = {"shots": 0, "corpus_rows": 2, "longest": 8, "seed": 0}
+        least |= dict.fromkeys(("steps", "batch_size", "rank", "pass_tokens", "checkpoint_every"), 1)
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise _refused(name, getattr(self, name), f"{lowest} or more")
+        for name, rate in (("learning_rate", self.peak), ("clip", self.clip)):
+            if not 0 < rate < inf:
+                raise _refused(name, rate, "a number above 0")
+        if not 0 <= self.weight_decay < inf:
+            raise _refused("weight_decay", self.weight_decay, "0 or a number above")
+        if not 0 <= self.rise <= 1:
+            raise _refused("rise", self.rise, "a share from 0 to 1")
 
     @property
     def peak(self) -> float:
@@ -88,3 +94,7 @@ class WarmUpConfig:
         if step < rising:
             return self.peak * ((step + 1) / (rising + 1))
         return self.peak * ((self.steps - step) / max(1, self.steps - rising))
+
+
+def _refused(name: str, value: float, expected: str) -> UsageError:
+    return UsageError(f"{name} is {value}", expected=expected, remedy="Choose another number.")

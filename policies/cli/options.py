@@ -225,7 +225,9 @@ def queries_from(task: Task, texts: list[str] | None, queries: Path | None) -> l
     pairs = [text.partition("=") for text in texts or ()]
     if wrong := [name for name, equals, _ in pairs if not equals]:
         raise UsageError(
-            f"--text {wrong[0]!r} has no equals sign", expected="field=value", remedy=f"Write --text {wrong[0]}=..."
+            f"--text {wrong[0]!r} has no equals sign",
+            expected="field=value",
+            remedy=f'Write --text {task.input_columns[0]}="..."',
         )
     named = [name for name, _, _ in pairs if name not in task.choice_columns]
     if again := [name for name in named if named.count(name) > 1]:

@@ -182,8 +182,18 @@ def test_the_learning_rate_rises_and_falls(steps: int, rise: float) -> None:
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
-@pytest.mark.parametrize("wrong", [{"form": "sideways"}, {"adapter": "ia3"}, {"steps": 0}, {"learning_rate": 0.0}])
-def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
-    """Guards against a mistake that shows after minutes of loading."""
-    with pytest.raises(UsageError, match="warm-up is set"):
-        WarmUpConfig(**wrong)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("form", "sideways", "direct, channel"),
+        ("adapter", "ia3", "lora, full"),
+        ("precision", "half", "auto, float32, bfloat16"),
+        *(("steps", 0, "1 or more"), ("corpus_rows", 1, "2 or more"), ("shots", -1, "0 or more")),
+        *(("learning_rate", 0.0, "above 0"), ("clip", float("inf"), "above 0"), ("rise", 1.5, "from 0 to 1")),
+        ("weight_decay", -1.0, "0 or a number above"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(name: str, value: object, told: str) -> None:
+    """Guards against a mistake that shows after minutes of loading, or among fifteen other settings."""
+    with pytest.raises(UsageError, match=f"{name}.*{value}.*{told}"):
+        WarmUpConfig(**{name: value})  # type: ignore[arg-type]
