@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.outcomes import HERE, Study, correctness, queries_of, shown
-from selector.evaluation.statistics import paired_bootstrap
+from selector.evaluation.statistics import Values, paired_bootstrap
 
 PER_QUERY = HERE / "results" / "policies"
 PER_CORPUS = HERE / "results" / "corpus"
@@ -158,7 +158,7 @@ def learned_lines(found: Mapping[str, Sequence[Study]]) -> list[str]:
     """
     by_task = _per_corpus(PER_CORPUS)[DEFAULT]
     studies = [study for own in by_task.values() for study in own]
-    rows = {role: correctness(studies, name) for role, name in _corpus_names(DEFAULT).items()}
+    rows = _corpus_shares(studies, DEFAULT)
     share = {name: f"{100 * right.mean():.1f}" for name, right in rows.items()}
     more = paired_bootstrap(rows["own"], rows["searched"], clusters=queries_of(studies))
     beside = [pair for pairs in _per_query(found, PER_QUERY)[DEFAULT].values() for _, pair in pairs]
@@ -192,14 +192,27 @@ def _corpus_names(variant: str) -> dict[str, str]:
 
 def _whole(study: Study, variant: str) -> Study | None:
     """The study cut to the queries that all rows of a variant have answered; None where one has answered nothing."""
-    answers = {name: study["answers"].get(name, []) for name in _corpus_names(variant).values()}
+    names = _corpus_names(variant)
+    if names["hundred"] not in study["answers"]:  # earlier measurements lack it
+        del names["hundred"]
+    answers = {name: study["answers"].get(name, []) for name in names.values()}
     count = min(map(len, answers.values()))
     cut = {name: given[:count] for name, given in answers.items()}
     return {**study, "answers": cut, **{part: study[part][:count] for part in ("gold", "uids")}} if count else None
 
 
+def _corpus_shares(studies: Sequence[Study], variant: str) -> dict[str, Values]:
+    """Correctness of every role that all studies have measured."""
+    names = {
+        role: name
+        for role, name in _corpus_names(variant).items()
+        if all(name in study["answers"] for study in studies)
+    }
+    return {role: correctness(studies, name) for role, name in names.items()}
+
+
 def _corpus_row(variant: str, task: str, studies: Sequence[Study]) -> str:
-    rows = {role: correctness(studies, name) for role, name in _corpus_names(variant).items()}
+    rows = _corpus_shares(studies, variant)
     asked = queries_of(studies)
 
     def less(first: str, second: str) -> str:
@@ -210,6 +223,6 @@ def _corpus_row(variant: str, task: str, studies: Sequence[Study]) -> str:
     share = {role: f"{100 * right.mean():.1f}" for role, right in rows.items()}
     cells = [variant, task, f"{len(studies)} x {len(rows['own']) // len(studies)}"]
     cells += [share["random"], share["searched"], share["own"], less("own", "random"), less("own", "searched")]
-    cells += [share["new random"], share["new"], less("new", "new random"), share["free"], share["hundred"]]
+    cells += [share["new random"], share["new"], less("new", "new random"), share["free"], share.get("hundred", "-")]
     cells += [f"{tokens:,.0f}", f"{seconds / 60:.1f}"]
     return f"| {' | '.join(cells)} |"

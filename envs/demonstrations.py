@@ -58,7 +58,7 @@ def whole_number(value: Any, what: str) -> int:
     """Reads a number that must be whole, such as an action.
 
     Args:
-        value: An integer of Python or numpy, or an array of one.
+        value: An integer of Python or numpy, or an array of an integer without axes.
         what: What it is, for the error.
 
     Returns:

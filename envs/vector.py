@@ -49,12 +49,18 @@ class VectorDemoSelection(gymnasium.vector.VectorEnv[Observation, npt.NDArray[np
 
         Args:
             seed: One seed for the draw of all queries; of a list the first counts.
-            options: Not used.
+            options: None or empty: queries are drawn.
 
         Returns:
             Observations with a first axis of N, and the information.
+
+        Raises:
+            UsageError: When options are given.
         """
-        del options
+        if options:
+            raise UsageError(
+                f"reset was given the options {sorted(options)}", expected="none", remedy="Leave them out."
+            )
         if seed is not None:
             self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(
                 seed[0] if isinstance(seed, list) else seed

@@ -41,9 +41,11 @@ _PARTS: Final = frozenset(
     f"{CARD_FILE} README.md evaluations.json tensorboard index modules.json config.json router_config.json "
     "config_sentence_transformers.json sentence_bert_config.json model.safetensors tokenizer.json "
     "tokenizer_config.json special_tokens_map.json added_tokens.json vocab.txt vocab.json merges.txt spiece.model "
-    "sentencepiece.bpe.model chat_template.jinja".split()
+    "sentencepiece.bpe.model chat_template.jinja bpe.codes additional_chat_templates "
+    "model.safetensors.index.json".split()
 )
-_MODULE: Final = re.compile(r"(?:query_|document_)?\d+_\w+")  # a module's own folder
+# A module's own folder; a part of large weights.
+_MODULE: Final = re.compile(r"(?:query_|document_)?\d+_\w+|model-\d+-of-\d+\.safetensors")
 
 
 def train_retriever(
@@ -184,7 +186,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _is_part(name: str) -> bool:
     """Whether a file or folder of that name may belong to a retriever: one of sentence-transformers, with cards."""
-    return name in _PARTS or _MODULE.fullmatch(name) is not None
+    return name in _PARTS or _MODULE.fullmatch(name) is not None or name.startswith(".")
 
 
 def _scratch(

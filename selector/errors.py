@@ -95,6 +95,24 @@ class UnknownLabelError(UsageError):
         self.known = tuple(known)
 
 
+class UnreadAnswerError(UsageError):
+    """Nothing was read in what a language model has written, and its answer was to be looked into.
+
+    Args:
+        uid: Of the query.
+        written: What was written.
+    """
+
+    def __init__(self, *, uid: str, written: str) -> None:
+        super().__init__(
+            f"no answer is read in what was written for query {uid!r}: {written!r}",
+            expected="an answer, or a gold one, to explain",
+            remedy="Give the query its gold answer (--gold, or a label in its file), or correct [prompt] answer_rule.",
+        )
+        self.uid = uid
+        self.written = written
+
+
 class UnknownNameError(UsageError):
     """A method, model, scoring function or setting is not known by that name.
 

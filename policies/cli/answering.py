@@ -84,7 +84,7 @@ def select(
     asked = queries_from(workspace.task, text, queries)
     pool = workspace.task.pool
     policy = loaded_policy(workspace, artifact, force=force, beams=beams, shortlist_size=shortlist)
-    selections = policy.select(asked, shots_for(artifact, shots, quiet=quiet))
+    selections = policy.select(asked, shots_for(policy, shots, quiet=quiet))
     if as_json:
         print_json(
             [
@@ -127,22 +127,22 @@ def check_choice(artifact: Path | None, method: str | None) -> None:
         )
 
 
-def shots_for(chooser: Path, typed: int | None, *, quiet: bool) -> int:
+def shots_for(chosen: Selector, typed: int | None, *, quiet: bool) -> int:
     """Tells how many demonstrations are wanted.
 
     Args:
-        chooser: The folder of a policy, or anything else that chooses.
+        chosen: What chooses.
         typed: As many as were asked for.
         quiet: Whether it goes untold that a policy was trained for another number.
 
     Returns:
         What was asked for, else what the policy was trained for, else 4.
     """
-    from selector.strategies.exported import DEFAULT_SHOTS, trained_shots
+    from selector.strategies.exported import DEFAULT_SHOTS, ExportedSelector
 
-    trained = trained_shots(chooser)
+    trained = chosen.artifact.manifest.shots if isinstance(chosen, ExportedSelector) else None
     if typed is not None and trained not in (None, typed) and not quiet:
-        typer.echo(f"{chooser} was trained to choose {trained} demonstrations; {typed} are asked for", err=True)
+        typer.echo(f"the policy was trained to choose {trained} demonstrations; {typed} are asked for", err=True)
     return typed if typed is not None else trained or DEFAULT_SHOTS
 
 
@@ -252,7 +252,7 @@ def predict(
     )
     asked = queries_from(workspace.task, text, queries)
     chosen = chosen_selector(workspace, artifact, method, seed=seed, force=force, beams=beams)
-    wanted = shots_for(artifact or Path(str(method)), shots, quiet=quiet)
+    wanted = shots_for(chosen, shots, quiet=quiet)
     predictions = Pipeline(chosen, workspace.engine).predict(asked, wanted)
     if as_json:
         print_json(

@@ -29,7 +29,7 @@ from policies.cli.options import (
     queries_from,
 )
 from selector.data.loading import load_examples, rows_of
-from selector.errors import InvalidExampleError, UsageError
+from selector.errors import InvalidExampleError, UnreadAnswerError, UsageError
 from selector.inspection.effects import Explanation, explain
 from selector.prompting.embedding_text import input_text
 from selector.types import Example
@@ -72,15 +72,21 @@ def explain_command(
     engine = workspace.engine
     reader = attention_reader(engine.lm) if attention else None  # refused before the long work
     chosen = chosen_selector(workspace, artifact, method, seed=seed, force=force)
-    wanted = shots_for(artifact or Path(str(method)), shots, quiet=quiet)
+    wanted = shots_for(chosen, shots, quiet=quiet)
     found, masses = [], []
     with progress_for(quiet).track("explain", len(asked)) as advance:
         for query, selection in zip(asked, chosen.select(asked, wanted), strict=True):
-            own = explain(engine, query, selection)
+            advance(1)
+            try:
+                own = explain(engine, query, selection)
+            except UnreadAnswerError as error:
+                if len(asked) == 1:
+                    raise
+                typer.echo(f"left out: {error}", err=True)
+                continue
             found.append(own)
             if attention:
                 masses.append(attention_mass(engine, query, own.selection))
-            advance(1)
     induction = model_induction_scores(reader, seed=seed) if reader is not None else None
     if plot is not None:
         plot.write_text(page(f"Explanations: {workspace.task.name}", found, masses, induction), encoding="utf-8")
@@ -111,10 +117,10 @@ def _labelled(workspace: Workspace, asked: list[Example], file: Path | None, gol
                 choices=task.choice_columns,
             )
         except InvalidExampleError:
-            labels = [row.get(task.label_column) for _, row in rows_of(file)]
-            if None not in labels:
+            labels = [str(row.get(task.label_column) or "").strip() for _, row in rows_of(file)]
+            if "" not in labels:
                 raise
-            if known := len(labels) - labels.count(None):
+            if known := len(labels) - labels.count(""):
                 typer.echo(f"{file}: {known} rows have a label and others none, so all are shown without", err=True)
             return asked  # predictions are explained
     for query in asked:

@@ -32,7 +32,7 @@ from selector.data.loading import load_examples, rows_of
 from selector.data.paths import score_store_path
 from selector.data.task import task_path
 from selector.data.task_file import read_task_file
-from selector.errors import UsageError
+from selector.errors import UnknownNameError, UsageError
 from selector.lm.base import LanguageModel
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
@@ -157,12 +157,19 @@ def _settings(
     """Those of writing, voting and Auto-CoT; what was typed and would do nothing is refused."""
     given = context.params
     method, shots = given["method"], given["shots"]
+    if method not in METHODS:
+        raise UnknownNameError("reasoning method", method, known=METHODS)
+    idle = ["shots", "choose"] if method == "zero-shot-cot" else []
+    idle += ["choose"] if method in (AUTO_COT, "self-ask", "least-to-most") else []
+    refuse_typed(context, idle, beside=f"--method {method}", belongs="with another method")
     if method != VOTING:
         names, belongs = ["samples", "temperature"], f"with --method {VOTING}"
         refuse_typed(context, names, beside=f"--method {method}", belongs=belongs)
     if given["task"]:
         refuse_typed(context, ["model"], beside="--task", belongs="with --data")
     writing, sampling, auto_cot = settings_of_each(others, ReasoningConfig, SamplingConfig, AutoCoTConfig)
+    if "seed" in sampling:
+        raise UsageError("the seed is set by --set", expected="it once for all", remedy="Say it by --seed.")
     for own, needed in ((sampling, VOTING), (auto_cot, AUTO_COT)):
         if own and method != needed:
             raise UsageError(

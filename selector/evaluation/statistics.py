@@ -84,6 +84,8 @@ def accuracy_interval(values: Values, *, strata: Sequence[Hashable] | None = Non
     Raises:
         ValueError: When there are no values, or not as many strata.
     """
+    if strata is not None:
+        _check_belonging(values, strata, "strata")
     if not len(values) or values[0] not in (0, 1) or (values != values[0]).any():
         return bootstrap_interval(values) if strata is None else _stratified(values, strata, ROUNDS, 0)[0]
     beyond = Z95**2 / (len(values) + Z95**2)
@@ -123,6 +125,8 @@ def paired_bootstrap(
     """
     if first.shape != second.shape:
         raise ValueError(f"values of different queries are compared: shapes {first.shape} and {second.shape}")
+    if clusters is not None and strata is not None:
+        raise ValueError("values have clusters and strata: one of the two is counted")
     differences = first - second
     if strata is not None:
         own, means = _stratified(differences, strata, rounds, seed)
@@ -138,10 +142,14 @@ def paired_bootstrap(
     return PairedDifference(own.estimate, own.low, own.high, (as_far + 1) / (rounds + 1))
 
 
+def _check_belonging(values: Values, belonging: Sequence[Hashable], what: str) -> None:
+    if len(belonging) != len(values):
+        raise ValueError(f"{len(values)} values belong to {len(belonging)} {what}: each needs its own entry")
+
+
 def _stratified(values: Values, strata: Sequence[Hashable], rounds: int, seed: int) -> tuple[Interval, Values]:
     """The mean over strata, all of one weight, with its interval, and (rounds,) means of each resampled by itself."""
-    if len(strata) != len(values):
-        raise ValueError(f"{len(values)} values belong to {len(strata)} strata: each needs its own entry")
+    _check_belonging(values, strata, "strata")
     names = list(dict.fromkeys(strata))
     own = [values[[other == name for other in strata]] for name in names]
     means = np.mean([_resampled_means(part, rounds, seed + at) for at, part in enumerate(own)], axis=0)
@@ -170,8 +178,7 @@ def _resampled_means(values: Values, rounds: int, seed: int) -> Values:
 
 def _resampled_cluster_means(values: Values, clusters: Sequence[Hashable], rounds: int, seed: int) -> Values:
     """(rounds,) means of the values of clusters drawn with replacement."""
-    if len(clusters) != len(values):
-        raise ValueError(f"{len(values)} values belong to {len(clusters)} clusters: each needs its own entry")
+    _check_belonging(values, clusters, "clusters")
     places: dict[Hashable, int] = {}
     number = np.array([places.setdefault(cluster, len(places)) for cluster in clusters])  # (N,)
     sums, counts = np.bincount(number, weights=values), np.bincount(number)  # (C,)

@@ -23,7 +23,7 @@ from selector.inference.calibration import (
     log_softmax,
 )
 from selector.inference.context_window import fitted_selection
-from selector.inference.requirements import check_settings
+from selector.inference.requirements import check_settings, require_input_before_label
 from selector.inference.scoring import Request, scoring_function
 from selector.lm.base import LanguageModel, require_exact_scores
 from selector.prompting.template import PromptTemplate
@@ -49,7 +49,7 @@ class InferenceEngine:
         InvalidExampleError: When a member of the pool lacks a field of the template.
         UsageError: When targets are free text and scoring or calibration is not the default.
         OwnChoicesError: When calibration is over a batch of queries that have choices of their own.
-        TemplateError: When scoring is "pmi" and the template has no premise, or nothing of a query would be shown.
+        TemplateError: When scoring is "pmi" and the template has no premise.
         ServerCapabilityError: When scoring is not direct, or scores are calibrated, and the model's may be bounds.
     """
 
@@ -123,6 +123,7 @@ class InferenceEngine:
 
         Raises:
             PromptTooLongError: When a query does not fit even without demonstrations.
+            TemplateError: When nothing of a query would be shown.
         """
         return self._fit(queries, selections, [self.template.answer_tokens] * len(queries))
 
@@ -325,6 +326,8 @@ class InferenceEngine:
         self, queries: Sequence[Query], selections: Sequence[Selection], reserved: Sequence[int]
     ) -> list[Selection]:
         """`fit`, with as many tokens kept free behind each prompt as are named."""
+        if self.scoring != "channel":  # an engine that only holds a pool asks nothing
+            require_input_before_label(self.template)
         return [
             fitted_selection(query, selection, lm=self.lm, reserve=reserve, texts=self._asked)
             for query, selection, reserve in zip(queries, selections, reserved, strict=True)

@@ -22,7 +22,6 @@ def check_settings(lm: LanguageModel, template: PromptTemplate, *, scoring: str,
         UnknownNameError: When scoring or calibration is not known.
         UsageError: When targets are free text and scoring or calibration is not the default.
         OwnChoicesError: When calibration is over a batch of queries that have choices of their own.
-        TemplateError: When nothing of a query would be shown before its label.
         ServerCapabilityError: When scoring is not direct, or scores are calibrated, and the model's may be bounds.
     """
     check_calibration(calibration)
@@ -35,15 +34,21 @@ def check_settings(lm: LanguageModel, template: PromptTemplate, *, scoring: str,
         )
     if template.multiple_choice and calibration == "batch":
         raise OwnChoicesError("batch calibration")
-    if scoring != "channel":
-        _require_input_before_label(template)
     if scoring != "direct":
         require_exact_scores(lm, f"{scoring} scoring", 'Set scoring = "direct"')
     if calibration != "none":
         require_exact_scores(lm, f"{calibration} calibration", 'Set calibration = "none"')
 
 
-def _require_input_before_label(template: PromptTemplate) -> None:
+def require_input_before_label(template: PromptTemplate) -> None:
+    """Makes sure that a prompt shows something of its query.
+
+    Args:
+        template: The template.
+
+    Raises:
+        TemplateError: When all input fields stand behind `{label}`, which only channel scoring reads.
+    """
     names = [name for _, name in parse_template(template.template) if name not in (None, RATIONALE)]
     if names[0] == LABEL:
         raise TemplateError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from selector.data.pool import Pool
-from selector.errors import UsageError
+from selector.errors import UnreadAnswerError, UsageError
 from selector.inference.changed import changed_engine
 from selector.inference.engine import InferenceEngine
 from selector.types import Example, Query, Selection
@@ -129,8 +129,8 @@ def explain(
         The explanation; it has no effects where no demonstration is shown.
 
     Raises:
-        UsageError: When the template shows rationales and the query has none to be scored behind, or it has no gold
-            label and no answer is read in what was written.
+        UsageError: When the template shows rationales and the query has none to be scored behind.
+        UnreadAnswerError: When the query has no gold label and no answer is read in what was written.
         PromptTooLongError: When the query does not fit even without demonstrations.
         UnknownLabelError: When its gold label has no verbalizer.
     """
@@ -145,11 +145,7 @@ def explain(
     plain = changed_engine(engine, calibration="none") if engine.calibration == "batch" else engine
     (prediction,) = plain.predict([query], [fitted])
     if query.label is None and not prediction.label:
-        raise UsageError(
-            f"no answer is read in what was written for query {query.uid!r}: {prediction.text!r}",
-            expected="an answer, or a gold one, to explain",
-            remedy="Give the query its gold answer (--gold), or correct [prompt] answer_rule.",
-        )
+        raise UnreadAnswerError(uid=query.uid, written=prediction.text)
     asked = replace(query, label=prediction.label) if query.label is None else query
     shown = [engine.pool[index] for index in fitted.indices]
     rivals = sorted(prediction.scores, key=lambda label: -prediction.scores[label])

@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -135,12 +136,7 @@ def load_model(config: LanguageModelConfig) -> LoadedModel:
         ) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
-    if missing := sorted(told["missing_keys"]):
-        raise ModelLoadError(
-            f"{config.model!r} lacks {len(missing)} of the weights of a causal language model, such as {missing[0]}",
-            expected="a model that was trained to write text: weights that are missing would be random",
-            remedy="Name another [lm] model; an encoder belongs to [encoder].",
-        )
+    _require_whole(told, config.model)
     weights = _weights_fingerprint(source, model)
     fingerprint = hashlib.sha256(f"{weights}:{dtype}".encode()).hexdigest()
     return LoadedModel(model.to(device), tokenizer, fingerprint)
@@ -177,8 +173,8 @@ def converted_gguf(path: Path) -> Path:
     try:
         with hidden_library_bars():
             tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-            loaded = transformers.AutoModelForCausalLM.from_pretrained(
-                path.parent, gguf_file=path.name, dtype=torch.float32
+            loaded, told = transformers.AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, dtype=torch.float32, output_loading_info=True
             )
     except READ_ERRORS as error:
         raise ModelLoadError(
@@ -186,6 +182,7 @@ def converted_gguf(path: Path) -> Path:
             expected="an undamaged file of an architecture that transformers can read",
             remedy="Copy it again, or use a safetensors model.",
         ) from error
+    _require_whole(told, str(path))
     # The loaded model calls itself quantised and refuses to be saved, so its weights go into a plain one.
     settings = {name: value for name, value in loaded.config.to_dict().items() if name != "quantization_config"}
     plain = transformers.AutoModelForCausalLM.from_config(type(loaded.config).from_dict(settings), dtype=torch.float32)
@@ -201,6 +198,15 @@ def converted_gguf(path: Path) -> Path:
         tokenizer.save_pretrained(folder)
         _put_in_place(folder, target)
     return target
+
+
+def _require_whole(told: Mapping[str, Any], name: str) -> None:
+    if missing := sorted(told["missing_keys"]):
+        raise ModelLoadError(
+            f"{name!r} lacks {len(missing)} of the weights of a causal language model, such as {missing[0]}",
+            expected="a model that was trained to write text: weights that are missing would be random",
+            remedy="Name another [lm] model; an encoder belongs to [encoder].",
+        )
 
 
 def _put_in_place(folder: Path, target: Path) -> None:

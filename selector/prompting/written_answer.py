@@ -5,6 +5,8 @@ Pure functions over texts; what the answer is compared by belongs to `selector.i
 
 from __future__ import annotations
 
+import re
+
 from selector.prompting.template import PromptTemplate
 
 
@@ -33,12 +35,22 @@ def answer_in(template: PromptTemplate, written: str) -> str:
         written: What was written behind a query, up to where it ended.
 
     Returns:
-        All of it; behind a rationale, what follows the last text that parts it from the label, where that was written.
-        What stands behind the label is left out.
+        All of it; behind a rationale, what follows the last text that parts it from the label, where that was written
+        and something follows. What stands behind the label is left out.
     """
-    before, behind = (text.strip() for text in template.around_label)
-    answer = written
+    before, behind = template.around_label
+    answers = [written]
     if template.rationales:
-        parting = before or ("\n" if "\n" in template.around_label[0] else "")
-        answer = written.strip().rpartition(parting)[2] if parting else written
-    return answer.strip().removesuffix(behind).strip()
+        answers = [written[found.end() :] for found in reversed(_partings(before, written))] + answers
+    bare = (answer.strip().removesuffix(behind.strip()).strip() for answer in answers)
+    return next((answer for answer in bare if answer), "")
+
+
+def _partings(before: str, written: str) -> list[re.Match[str]]:
+    """Where the text that parts a rationale from its label stands as a whole: " is" is no part of "Paris"."""
+    bare = before.strip()
+    if not bare:
+        return list(re.finditer(r"\n", written.strip())) if "\n" in before else []
+    starts = r"(?<!\w)" if bare[0].isalnum() else ""
+    ends = r"(?!\w)" if bare[-1].isalnum() else r"(?=\s)"
+    return list(re.finditer(starts + re.escape(bare) + ends, written))

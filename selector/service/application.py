@@ -25,7 +25,7 @@ from selector.service.batching import Batcher
 from selector.service.choices import Recipe, Shown
 from selector.service.explaining import Explained, Reason, explain_choice
 from selector.service.guard import OPEN_PATHS, Guard, ServiceState, check_token
-from selector.service.limits import DEFAULT_LIMITS, MOST_LISTED, MOST_NAME, ServiceLimits
+from selector.service.limits import DEFAULT_LIMITS, MOST_EXPLAINED, MOST_LISTED, MOST_NAME, MOST_SHOTS, ServiceLimits
 from selector.service.metrics import ServiceMetrics
 from selector.service.page_file import service_page
 from selector.service.refusals import (
@@ -177,7 +177,8 @@ def _add_choices(api: FastAPI, service: Service) -> None:
         answerer.check_orderer(request.orderer)
         method, shots = answerer.method(request.method), request.shots
         if shots is None:
-            shots = answerer.served.shots if method == answerer.served.name else DEFAULT_SHOTS
+            served = answerer.served.shots if method == answerer.served.name else DEFAULT_SHOTS
+            shots = min(served, MOST_EXPLAINED if isinstance(request, messages.ExplainRequest) else MOST_SHOTS)
         return Recipe(method, shots, request.orderer)
 
     @api.post("/select", summary="Choose demonstrations.")
@@ -282,6 +283,7 @@ def _add_outlook(api: FastAPI, service: Service) -> None:
             language_model=answerer.with_lm,
             pool_size=len(answerer.pool),
             edits_kept=answerer.journal is not None,
+            shots=answerer.served.shots,
         )
 
     @api.get("/metrics", response_class=Response, summary="For Prometheus.")

@@ -7,6 +7,7 @@ from typing import Final
 
 MOST_QUERIES: Final = 256  # in one request
 MOST_SHOTS: Final = 64
+MOST_EXPLAINED: Final = 16  # demonstrations of one explanation, of which each is left out once
 MOST_TEXT: Final = 20_000  # characters of one field
 MOST_FIELDS: Final = 32
 MOST_NAME: Final = 200  # characters of a uid, label, field, method or orderer

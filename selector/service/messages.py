@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from selector.service.limits import MOST_FIELDS, MOST_NAME, MOST_QUERIES, MOST_SHOTS, MOST_TEXT
+from selector.service.limits import MOST_EXPLAINED, MOST_FIELDS, MOST_NAME, MOST_QUERIES, MOST_SHOTS, MOST_TEXT
 
 # Half of a surrogate pair, which UTF-8 cannot hold, is no text to pydantic.
 Text = Annotated[str, StringConstraints(max_length=MOST_TEXT)]
@@ -67,7 +67,7 @@ class ExplainRequest(_Message):
     """Asks for one query's demonstrations and the reasons for them."""
 
     query: QueryMessage
-    shots: Annotated[int, Field(ge=0, le=16, description=SHOTS_TEXT)] | None = None
+    shots: Annotated[int, Field(ge=0, le=MOST_EXPLAINED, description=SHOTS_TEXT)] | None = None
     method: Name | None = None
     orderer: Name = "given"
 
@@ -214,6 +214,7 @@ class AboutReply(BaseModel):
     language_model: bool
     pool_size: int
     edits_kept: bool
+    shots: int
 
 
 class HealthReply(BaseModel):

@@ -30,15 +30,12 @@ class ServedMethod:
     Attributes:
         name: What clients call it; it tells nothing of where a folder lies.
         folder: Of the artifact; None for a method by name.
+        shots: How many demonstrations it chooses where a client does not say: as many as a policy was trained for.
     """
 
     name: str
     folder: Path | None = None
-
-    @property
-    def shots(self) -> int:
-        """How many demonstrations it chooses where a client does not say: as many as a policy was trained for."""
-        return (None if self.folder is None else trained_shots(self.folder)) or DEFAULT_SHOTS
+    shots: int = DEFAULT_SHOTS
 
     def task_queries(self, task: Task) -> tuple[Example, ...]:
         """Gives what stands for a task, where a policy was made for another one.
@@ -147,7 +144,7 @@ def served_method(served: Path | str) -> ServedMethod:
     if (folder / CARD_FILE).is_file():
         return ServedMethod(RETRIEVER, folder)
     if (folder / MANIFEST_FILE).is_file():
-        return ServedMethod(POLICY, folder)
+        return ServedMethod(POLICY, folder, trained_shots(folder) or DEFAULT_SHOTS)
     known = tuple(name for name in METHODS if name not in UPPER_BOUNDS)  # a query of a client has no gold label
     if str(served) not in known:
         raise UnknownNameError("artifact or method", str(served), known=("the folder of an artifact", *known))

@@ -77,3 +77,6 @@ def test_the_table_pairs_what_all_have_answered(tmp_path: Path) -> None:
     assert "| 25.0 | 50.0 | +25.0 [" in lines[2]
     assert lines[2].endswith("] | 0.0 | 25.0 | 1,000 | 1.0 |")
     assert lines[3].startswith("| rl | **all queries** | 1 x 4 |")
+    del answers["rl, new pool, hundred"]
+    (tmp_path / "trec6-0.json").write_text(json.dumps(study))
+    assert corpus_lines(tmp_path)[2].endswith("] | 0.0 | - | 1,000 | 1.0 |")  # measured before there was such a row

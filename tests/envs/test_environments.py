@@ -167,6 +167,8 @@ def test_copies_need_a_beginning_and_an_action_each() -> None:
         with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
             early()
     copies.reset(seed=0)
+    with pytest.raises(UsageError, match="quer"):
+        copies.reset(options={"query": 1})
     with pytest.raises(UsageError, match="2 actions for 3 copies"):
         copies.step(np.array([0, 1]))
 

@@ -113,14 +113,15 @@ def test_a_folder_of_another_kind_is_called_what_it_is(
 ) -> None:
     """Guards users who pass a run, a retriever or mined candidates for an artifact: they were told it was damaged."""
     for file, kind in (
-        ("run.json", "is a run"),
-        ("shotsmith.json", "is a trained retriever"),
-        ("mining.json", "mined"),
+        ("run.json", "a run"),
+        ("shotsmith.json", "a trained retriever"),
+        ("mining.json", "a folder of mined candidates"),
     ):
-        (tmp_path / kind).mkdir()
-        (tmp_path / kind / file).write_text("{}")
-        refused = run("select", "--task", planted_task, *QUERY, "--artifact", tmp_path / kind)
-        assert (refused.exit_code, kind in refused.stderr) == (1, True)
+        folder = tmp_path / file.partition(".")[0]
+        folder.mkdir()
+        (folder / file).write_text("{}")
+        refused = run("select", "--task", planted_task, *QUERY, "--artifact", folder)
+        assert (refused.exit_code, f", which is {kind};" in refused.stderr) == (1, True)
     exported_again = run("export", planted_policy, "--out", tmp_path / "again")
     assert "is an exported policy" in exported_again.stderr
     mined = run("mine", "--task", planted_task, "--out", planted_policy)

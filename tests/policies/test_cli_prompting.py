@@ -82,7 +82,8 @@ def write_task(folder: Path, *, prompt: str = "Review: {text}\\nSentiment:{label
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_answers_and_shows_its_way(method: str, sums: Path, questions: Path) -> None:
     """Guards the command for each method: table, trace and JSON, gold answers compared with where they are known."""
-    common = ("reason", "--method", method, "--data", sums, "--queries", questions, "--shots", 2)
+    common = ("reason", "--method", method, "--data", sums, "--queries", questions)
+    common += () if method == "zero-shot-cot" else ("--shots", 2)
     common += ("--samples", 2) if method == "self-consistency" else ()
     result = run(*common, "--json", "--quiet")
     assert result.exit_code == 0, result.output

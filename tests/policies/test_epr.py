@@ -336,7 +336,7 @@ def test_a_folder_with_other_files_is_not_replaced(tiny_bert: Path, mined: Path,
     assert (tmp_path / "thesis.tex").exists()
 
 
-@pytest.mark.parametrize("name", ["mined.jsonl", "notes.txt", "m"])
+@pytest.mark.parametrize("name", ["mined.jsonl", "notes.txt", "round-one"])
 def test_a_retriever_with_other_files_is_not_replaced(
     name: str, trained: Path, tiny_bert: Path, mined: Path, tmp_path: Path
 ) -> None:

@@ -73,6 +73,8 @@ def test_labels_of_a_file_are_explained(task: Path, tmp_path: Path) -> None:
     mixed = run(*command, "--queries", file)
     assert [own["gold"] for own in json.loads(mixed.stdout)["explanations"]] == [False] * 2
     assert "1 rows have a label and others none" in mixed.stderr
+    (tmp_path / "queries.csv").write_text("text,label\na dull script,rotten\na warm plot,\n")
+    assert "1 rows have a label and others none" in run(*command, "--queries", tmp_path / "queries.csv").stderr
     task.write_text(task.read_text().replace('label = "label"', 'label = "verdict"'))
     rows_file = task.parent / "train.jsonl"
     rows_file.write_text(rows_file.read_text().replace('"label"', '"verdict"'))

@@ -30,7 +30,7 @@ _NUMBER = re.compile(
 )
 _YES_NO = re.compile(r"\b(yes|no|true|false)\b", re.IGNORECASE)
 # Elsewhere in a sentence "no" is too common a word.
-_SENTENCE_YES_NO = re.compile(r"(?:^|[.!?:\n])\s*(yes|no|true|false)\b", re.IGNORECASE)
+_SENTENCE_YES_NO = re.compile(r"(?:^|[.!?:\n])\s*(yes\b|no\b|(?:true|false)(?=\s*(?:[.,;!]|$)))", re.IGNORECASE)
 _SAYS_YES: Final = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _IN_BRACKETS = re.compile(r"\(([A-Za-z])\)")
 _LETTER = re.compile(r"\(([A-Za-z])\)|(?<![\w'])([A-Z])(?![\w'])")
@@ -38,8 +38,9 @@ _LONE_LETTER = re.compile(r"\W*([A-Za-z])(?:[).:]|\W*$)")
 # "A train", "I think": no letter where a surer one stands; "A because" and the like are one.
 _A_WORD = re.compile(r"[AI] (?!(?:and|as|because|but|for|is|not|or|since)\b)[a-z]")
 _CLAUSE_END = re.compile(r"\n|\.\s|\.$")
-# Periods behind initials and abbreviations ("J. K.", "St. Ives") end nothing; those behind "joy" and "USA" do.
-_TEXT_END = re.compile(r"\n|(?:(?<=\w{4})|(?<=\b[a-z]{3})|(?<=\b[A-Z]{2})|(?<=\b[A-Z]{3}))\.\s")
+# Periods behind initials and abbreviations ("J. K.", "St. Ives", "vol. 3") end nothing; behind a short word they do
+# before a sentence.
+_TEXT_END = re.compile(r"\n|(?<=\w{4})\.\s|(?:(?<=\b[a-z]{3})|(?<=\b[A-Z]{2})|(?<=\b[A-Z]{3}))\.\s+(?=[A-Z][a-z])")
 _STATED_CHOICE = re.compile(
     r"\s*\b(?:the\s+)?(?:correct\s+)?(?:answer|option)\b(?:\s+is)?(?:\s+option)?\s*[:=]?\s*\(?[A-Z]\)?[\s.]*$",
     re.IGNORECASE,
@@ -185,9 +186,10 @@ def without_stated_choice(rationale: str) -> str:
 
 
 def _behind_cues(text: str, kind: str) -> list[str]:
-    """What stands behind each cue, the last cue first."""
-    cues = list((_CHOICE_CUE if kind == CHOICE else _CUE).finditer(text))
-    return [text[cue.end() :] for cue in reversed(cues)]
+    """What stands behind each cue, the last cue first; of choices, which are weighed one by one, behind the last."""
+    if kind == CHOICE:
+        return [text[cue.end() :] for cue in list(_CHOICE_CUE.finditer(text))[-1:]]
+    return [text[cue.end() :] for cue in reversed(list(_CUE.finditer(text)))]
 
 
 def _number_of(match: re.Match[str]) -> str:
@@ -226,10 +228,10 @@ def _last(text: str, kind: str, choices: int) -> str | None:
         said = _SENTENCE_YES_NO.findall(text)
         return _SAYS_YES[said[-1].casefold()] if said else None
     if kind == CHOICE:
-        letters = [letter.upper() for letter in _IN_BRACKETS.findall(text)]
+        known = [letter for found in _IN_BRACKETS.findall(text) if (letter := found.upper()) in LETTERS[:choices]]
         lone = _LONE_LETTER.match(text)
-        letters = letters or ([lone[1].upper()] if lone else [])
-        known = [letter for letter in letters if letter in LETTERS[:choices]]
+        if not known and lone and lone[1].upper() in LETTERS[:choices]:
+            known = [lone[1].upper()]
         return known[-1] if known else None
     lines = [line.strip(" \"'*.") for line in text.splitlines()]
     return next((line for line in reversed(lines) if line), None)

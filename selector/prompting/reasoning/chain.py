@@ -84,7 +84,7 @@ def choices_of(problem: Problem) -> int:
         problem: The problem.
 
     Returns:
-        The number of its choices, or of all letters where that is not known.
+        The number of its choices, or 10 where that is not known.
     """
     return problem.choices or MOST_CHOICES
 

@@ -221,10 +221,17 @@ def _problem(row: Mapping[str, Any], uid: str, kind: str, where: str) -> Problem
     question, answer = _with_choices(str(row["question"]).strip(), choices, where), row.get("answer")
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
         answer = LETTERS[answer]
+    gold = None if answer is None else canonical_answer(str(answer), kind)
+    if kind == CHOICE and gold is not None and LETTERS.index(gold) >= (len(choices) or MOST_CHOICES):
+        raise InvalidExampleError(
+            f"{where} has the answer {gold} and {len(choices) or 'no'} choices",
+            expected=f"a letter up to {LETTERS[(len(choices) or MOST_CHOICES) - 1]}",
+            remedy="Correct the row, or list its choices.",
+        )
     return Problem(
         uid=str(row.get("uid") or uid),
         question=question,
-        answer=None if answer is None else canonical_answer(str(answer), kind),
+        answer=gold,
         rationale=rationale.strip(),
         parts=tuple((first, second) for first, second in parts),
         choices=len(choices) or (MOST_CHOICES if kind == CHOICE else 0),

@@ -215,6 +215,7 @@
     options(own("method-0"), about.methods, about.methods[0]);
     options(own("method-1"), ["", ...about.methods], ["nearest", "bm25"].find((name) => name !== about.methods[0] && about.methods.includes(name)) || about.methods[1] || "");
     options(own("orderer"), about.orderers, "given");
+    own("shots").value = Math.min(about.shots, Number(own("shots").max));
     const label = about.labels.length ? made("select", { id: "add-label" }) : made("input", { id: "add-label", required: "", maxlength: 20000 });
     if (about.labels.length) options(label, about.labels, about.labels[0]);
     own("add-label-place").replaceChildren(made("label", { text: "Label", for: "add-label" }), label);

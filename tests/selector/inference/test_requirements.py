@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from selector.data.pool import Pool
 from selector.errors import OwnChoicesError, ServerCapabilityError, TemplateError, UnknownNameError, UsageError
-from selector.inference.requirements import check_settings
+from selector.inference.engine import InferenceEngine
+from selector.inference.requirements import check_settings, require_input_before_label
 from selector.prompting.template import PromptTemplate
 from selector.testing import ToyLanguageModel, planted_template
+from selector.types import Example, Selection
 
 LABELS = {"a": " a", "b": " b"}
 
@@ -24,8 +27,8 @@ def test_what_goes_together_is_taken() -> None:
     check_settings(Bounded(), planted_template(), scoring="direct", calibration="none")
     shown = PromptTemplate("{text}\nA:{label}\nBecause {why}", LABELS)
     check_settings(ToyLanguageModel(), shown, scoring="direct", calibration="none")
-    turned = PromptTemplate("A:{label}\n{text}", LABELS)
-    check_settings(ToyLanguageModel(), turned, scoring="channel", calibration="none")
+    require_input_before_label(shown)
+    require_input_before_label(PromptTemplate("{choices}\nA:{label}", multiple_choice=True))
 
 
 @pytest.mark.parametrize(
@@ -35,17 +38,12 @@ def test_what_goes_together_is_taken() -> None:
         ({}, "direct", "guess", UnknownNameError),
         ({"verbalizers": {}, "answer_tokens": 4}, "ppl", "none", UsageError),
         ({"verbalizers": {}, "multiple_choice": True}, "direct", "batch", OwnChoicesError),
-        ({"template": "A:{label}\n{text}"}, "direct", "none", TemplateError),
-        (
-            {"template": "A:{rationale} so{label}\n{text}", "verbalizers": {}, "answer_tokens": 4},
-            *("direct", "none", TemplateError),
-        ),
     ],
 )
 def test_what_does_not_is_refused(
     changes: dict[str, object], scoring: str, calibration: str, error: type[Exception]
 ) -> None:
-    """Guards prompts that show nothing of the query, and scores that mean nothing."""
+    """Guards scores that mean nothing."""
     settings: dict[str, object] = {"template": "{text}\nA:{label}", "verbalizers": LABELS}
     template = PromptTemplate(**settings | changes)  # type: ignore[arg-type]
     with pytest.raises(error):
@@ -57,3 +55,17 @@ def test_bounds_are_neither_averaged_nor_divided(scoring: str, calibration: str)
     """Guards calibration on servers: a label outside the top tokens got a prior that nobody had measured."""
     with pytest.raises(ServerCapabilityError, match=calibration if scoring == "direct" else scoring):
         check_settings(Bounded(), planted_template(), scoring=scoring, calibration=calibration)
+
+
+@pytest.mark.parametrize("template", ["A:{label}\n{text}", "A:{rationale} so{label}\n{text}"])
+def test_a_prompt_shows_something_of_its_query(template: str) -> None:
+    """Guards templates made for channel scoring: every query had the same prompt, and the same answer."""
+    free = {"answer_tokens": 4} if "rationale" in template else {"verbalizers": LABELS}
+    made = PromptTemplate(template, **free)  # type: ignore[arg-type]
+    pool = Pool([Example("d", {"text": "one"}, "a", rationale="so")])
+    engine = InferenceEngine(ToyLanguageModel(), made, pool)  # one that only holds a pool asks nothing
+    with pytest.raises(TemplateError, match="channel"):
+        engine.predict([Example("q", {"text": "two"})], [Selection.of(0)])
+    if "rationale" not in template:
+        channel = InferenceEngine(ToyLanguageModel(), made, pool, scoring="channel")
+        assert channel.predict([Example("q", {"text": "two"})], [Selection.of(0)])[0].label in LABELS

@@ -65,6 +65,7 @@ def test_the_kind_of_answer_is_told_from_the_rows(row: Any, kind: str, answer: s
         ([{"question": "How?", "answer": "1", "parts": [["a"]]}], InvalidExampleError, "parts"),
         ([{"question": "How?", "answer": "1", "choices": ["x"] * 27}], InvalidExampleError, "choices"),
         ([{"question": " ", "answer": "1"}], InvalidExampleError, "question"),
+        ([{"question": "Which?", "answer": "N", "choices": ["x", "y"]}], InvalidExampleError, "up to B"),
         ([{"question": "How many?"}], UsageError, "no kind"),
     ],
 )
