@@ -123,11 +123,8 @@ class UnknownNameError(UsageError):
     """
 
     def __init__(self, kind: str, name: str, *, known: Sequence[str]) -> None:
-        super().__init__(
-            f"unknown {kind} {name!r}",
-            expected=f"one of {', '.join(known)}",
-            remedy="Check the spelling.",
-        )
+        expected = f"one of {', '.join(known)}"
+        super().__init__(f"unknown {kind} {name!r}", expected=expected, remedy="Check the spelling.")
         self.kind = kind
         self.name = name
         self.known = tuple(known)
