@@ -244,8 +244,8 @@ def _generations(engine: InferenceEngine, query: Query, config: GenerationConfig
 
 def _tokens_of(lm: LanguageModel, text: str) -> int:
     """Tokens of a text without the one that a tokenizer may put at its beginning."""
-    own, nothing = lm.count_tokens([text, ""])
-    return own - nothing
+    own, letter = lm.count_tokens([text, "a"])  # servers may refuse an empty text
+    return own - (letter - 1)
 
 
 def _whole(text: str, tokens: int, most: int) -> str:
