@@ -152,8 +152,8 @@ def test_cone_reads_the_text_before_the_label_and_not_the_label() -> None:
 def test_cone_names_what_it_cannot_work_with() -> None:
     """Guards against empty completions, and against bounds that are compared with log-probabilities."""
     pool = planted_pool()
-    backwards = PromptTemplate("{label}: {text}", {"fresh": "fresh", "rotten": "rotten"})
-    judge = InferenceEngine(ToyLanguageModel(), backwards, pool)
+    backwards = PromptTemplate("{label}\n{text}", {"fresh": "fresh", "rotten": "rotten"})
+    judge = InferenceEngine(ToyLanguageModel(), backwards, pool, scoring="channel")
     with pytest.raises(UsageError, match="before the label"):
         ConESelector(judge, nearest(pool)).select(QUERIES, 1)
     inexact = engine(pool)
