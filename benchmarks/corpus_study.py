@@ -5,9 +5,9 @@
 
 Half of the pool is trained on. Half of the dev queries value prompts, the other half choose the best weights; best-of-k
 reads both halves and may ask the language model for as many tokens as the policy's training did. The other half of the
-pool is the new pool: the policy chooses from it without having seen it, of the kept prompt's labels in their order,
-or with labels free, or among a hundred members, as many as it was trained with. Random demonstrations are
-drawn for each query, which is the mean over many random prompts.
+pool is the new pool: the policy chooses from it without having seen it, of the kept prompt's labels in their order, or
+with labels free, or among a hundred members, as many as it was trained with. Random demonstrations are drawn for each
+query, which is the mean over many random prompts.
 """
 
 from __future__ import annotations

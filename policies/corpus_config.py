@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from envs.dynamics import DecisionConfig
-from selector.errors import UsageError
+from policies.setting_checks import refused
 
 STEPS_AN_EPISODE = 16  # optimiser steps for each online episode
 
@@ -87,9 +87,7 @@ class CorpusTrainingConfig:
         )
         for name in counts:
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)}", expected="at least 1", remedy="Choose another number."
-                )
+                raise refused(name, getattr(self, name), "at least 1")
         allowed = {
             "online_episodes": (self.online_episodes >= 0, "none or more"),
             "finalists": (self.finalists >= 0, "none or more"),
@@ -104,7 +102,7 @@ class CorpusTrainingConfig:
         }
         for name, (fits, expected) in allowed.items():
             if not fits:
-                raise UsageError(f"{name} is {getattr(self, name)}", expected=expected, remedy="Choose another number.")
+                raise refused(name, getattr(self, name), expected)
         self.decision()  # refuses rules that do not go together
 
     @property

@@ -25,8 +25,9 @@ from policies.retriever_config import RetrieverTrainingConfig
 from policies.retriever_folder import load_base, write_retriever
 from policies.retriever_material import TrainingMaterial, gather, read_lines
 from policies.training_usage import read_usage
+from selector.data.folder_kinds import require_replaceable
 from selector.data.pool import Pool
-from selector.errors import ArtifactError, ShotsmithError
+from selector.errors import ShotsmithError
 from selector.evaluation.cells import examples_fingerprint
 from selector.progress import SILENT, Progress
 from selector.prompting.embedding_text import input_text, labelled_text
@@ -169,19 +170,9 @@ def _replace(
 
 
 def _prepare(out: Path) -> None:
-    others = ["no folder"] if out.is_file() else sorted(one.name for one in _entries(out) if not _is_part(one.name))
-    if others or (_entries(out) and not (out / CARD_FILE).is_file()):
-        raise ArtifactError(
-            f"{out} holds what is no part of a retriever ({', '.join(others[:3]) or f'and no {CARD_FILE}'})",
-            expected="a retriever or nothing: its folder is replaced as a whole",
-            remedy="Choose another --out.",
-        )
+    require_replaceable(out, what="a retriever", marker=CARD_FILE, is_part=_is_part)
     with writing(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-
-
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.exists() else []
 
 
 def _is_part(name: str) -> bool:

@@ -56,7 +56,6 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
         self._advance = advance
         self._log = log
         self.evaluations: list[float] = []
-        self._ended = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Takes up what the checkpoint had, its steps and its evaluations; else evaluates the model as it came."""
@@ -67,7 +66,7 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
             self.evaluations = read_evaluations(self._folder)[: passed + 1]
         if self._evaluate is not None and not self.evaluations:
             self._judge(self._evaluate, state.global_step)
-        self._stop_if_patience_ended(control)
+        control.should_training_stop = self._ended
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Counts one step; evaluates after some."""
@@ -80,7 +79,7 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
         control.should_save = True
         if self._evaluate is not None:
             self._judge(self._evaluate, state.global_step)
-            self._stop_if_patience_ended(control)
+            control.should_training_stop = self._ended
 
     def _judge(self, evaluate: Callable[[], float], step: int) -> None:
         self._model.eval()
@@ -109,11 +108,12 @@ class EvaluationPoints(TrainerCallback):  # type: ignore[misc]
         save_file(weights, scratch)
         scratch.replace(self._folder / BEST_FILE)
 
-    def _stop_if_patience_ended(self, control: Any) -> None:
-        if self.evaluations:
-            since_best = len(self.evaluations) - 1 - self.evaluations.index(max(self.evaluations))
-            self._ended = since_best >= self._patience
-            control.should_training_stop = self._ended
+    @property
+    def _ended(self) -> bool:
+        """Whether patience has ended."""
+        if not self.evaluations:
+            return False
+        return len(self.evaluations) - 1 - self.evaluations.index(max(self.evaluations)) >= self._patience
 
 
 def read_evaluations(folder: Path) -> list[float]:

@@ -49,7 +49,7 @@ from policies.runs import (
     run_content,
     save_best,
 )
-from selector.errors import ShotsmithError
+from policies.setting_checks import require_finite
 from selector.learned.corpus_network import CorpusNetworkConfig, CorpusQNetwork
 from selector.learned.corpus_observation import CANDIDATE_FEATURES, LM_FEATURES, STATE_FEATURES
 from selector.progress import SILENT, Progress
@@ -220,15 +220,6 @@ def _learner(problem: CorpusProblem, config: CorpusTrainingConfig, sizes: Corpus
     )
 
 
-def _require_numbers(losses: Losses, config: CorpusTrainingConfig) -> None:
-    if not np.isfinite(losses).all():
-        raise ShotsmithError(
-            f"the losses are {losses.difference} and {losses.conservative} at learning rate {config.learning_rate:g}",
-            expected="numbers",
-            remedy="Lower --learning-rate and start afresh with --no-resume.",
-        )
-
-
 class _Training:
     """Steps, evaluates, keeps the best weights and the newest state, and plays further episodes when they are due."""
 
@@ -268,7 +259,7 @@ class _Training:
         while self._learner.steps < config.total_steps and not patience_ended(config.patience, self._kept):
             self._play_what_is_due()
             self._losses.append(self._learner.step(self._replay.batch(self._rng, config.batch_size)))
-            _require_numbers(self._losses[-1], config)
+            require_finite(self._losses[-1], step=self._learner.steps, rate=config.learning_rate)
             if self._learner.steps % config.evaluate_every == 0 or self._learner.steps == config.total_steps:
                 self._evaluate(logger)
                 extra = self._kept | {"online": len(self._online), "seconds": time.monotonic() - self._started}

@@ -8,6 +8,7 @@ from typing import Final
 
 from envs.dynamics import DecisionConfig
 from policies.cloning import check_warm_start
+from policies.setting_checks import refused
 from selector.errors import UsageError
 from selector.learned.lm_features import PROMPT_VIEW
 
@@ -90,15 +91,15 @@ class PolicyTrainingConfig:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and not value >= least:
-                raise _refused(name, value, f"{least} or more")
+                raise refused(name, value, f"{least} or more")
         for name in ("learning_rate", "clip_range"):
             if not 0 < getattr(self, name) < inf:
-                raise _refused(name, getattr(self, name), "a number above 0")
+                raise refused(name, getattr(self, name), "a number above 0")
         for name in ("entropy_coefficient", "similarity_weight"):
             if not 0 <= getattr(self, name) < inf:
-                raise _refused(name, getattr(self, name), "0 or a number above")
+                raise refused(name, getattr(self, name), "0 or a number above")
         if not 0 <= self.gae_lambda <= 1:
-            raise _refused("gae_lambda", self.gae_lambda, "0 to 1")
+            raise refused("gae_lambda", self.gae_lambda, "0 to 1")
         if self.copies * self.rollout_steps % self.batch_size:
             raise UsageError(
                 f"{self.copies} copies of {self.rollout_steps} steps do not divide into batches of {self.batch_size}",
@@ -131,7 +132,3 @@ class PolicyTrainingConfig:
             lm_view=self.lm_view,
             per_label=self.per_label,
         )
-
-
-def _refused(name: str, value: float, expected: str) -> UsageError:
-    return UsageError(f"{name} is {value}", expected=expected, remedy="Choose another number.")

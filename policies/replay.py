@@ -129,9 +129,10 @@ class Replay:
 
     def _stopping(self, episode: StoredEpisode) -> list[int]:
         """Behind how many choices of an episode STOP is shown as well."""
+        if not self._problem.config.may_stop:
+            return []
         rng = np.random.default_rng([self._seed, 2, episode.number])
-        shown = [at for at in range(len(episode.actions)) if rng.random() < STOP_SHARE]
-        return shown if self._problem.config.may_stop else []
+        return [at for at in range(len(episode.actions)) if rng.random() < STOP_SHARE]
 
     def _paid(self, prefixes: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], float]:
         """What the problem pays for STOP behind beginnings of episodes."""

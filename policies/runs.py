@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from selector.data.folder_kinds import other_kind
+from selector.data.folder_kinds import missing_file, other_kind
 from selector.data.paths import write_whole
 from selector.errors import ArtifactError, UsageError
 from selector.learned.artifact import NetworkT
@@ -138,13 +138,8 @@ def _read(run: Path) -> dict[str, Any]:
     try:
         content = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        kind, remedy = other_kind(run)
-        if kind and not (run / RUN_FILE).is_file():
-            raise ArtifactError(
-                f"there is no {RUN_FILE} in {run}{kind}",
-                expected="a folder written by `shotsmith train-policy`",
-                remedy=f"Check the path.{remedy}",
-            ) from error
+        if other_kind(run)[0] and not (run / RUN_FILE).is_file():
+            raise missing_file(run, RUN_FILE, writer="shotsmith train-policy") from error
         raise _no_run(run, type(error).__name__) from error
     if not isinstance(content, dict):
         raise _no_run(run, f"{RUN_FILE} is damaged")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from selector.errors import UnknownNameError, UsageError
+from policies.setting_checks import refused
+from selector.errors import UnknownNameError
 
 FORMS: Final = ("direct", "channel")
 ADAPTERS: Final = ("lora", "full")
@@ -67,14 +68,14 @@ class WarmUpConfig:
         least |= dict.fromkeys(("steps", "batch_size", "rank", "pass_tokens", "checkpoint_every"), 1)
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
-                raise _refused(name, getattr(self, name), f"{lowest} or more")
+                raise refused(name, getattr(self, name), f"{lowest} or more")
         for name, rate in (("learning_rate", self.peak), ("clip", self.clip)):
             if not 0 < rate < inf:
-                raise _refused(name, rate, "a number above 0")
+                raise refused(name, rate, "a number above 0")
         if not 0 <= self.weight_decay < inf:
-            raise _refused("weight_decay", self.weight_decay, "0 or a number above")
+            raise refused("weight_decay", self.weight_decay, "0 or a number above")
         if not 0 <= self.rise <= 1:
-            raise _refused("rise", self.rise, "a share from 0 to 1")
+            raise refused("rise", self.rise, "a share from 0 to 1")
 
     @property
     def peak(self) -> float:
@@ -94,7 +95,3 @@ class WarmUpConfig:
         if step < rising:
             return self.peak * ((step + 1) / (rising + 1))
         return self.peak * ((self.steps - step) / max(1, self.steps - rising))
-
-
-def _refused(name: str, value: float, expected: str) -> UsageError:
-    return UsageError(f"{name} is {value}", expected=expected, remedy="Choose another number.")

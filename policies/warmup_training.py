@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from policies.runs import append_metrics, forget_metrics_after
+from policies.setting_checks import require_finite
 from policies.warmup_checkpoints import restore_state, save_state
 from policies.warmup_config import WarmUpConfig
 from policies.warmup_episodes import Episode, TrainingTask, draw_episode
 from policies.warmup_loss import add_gradients, learned_tokens, reads_some_positions
 from policies.warmup_model import learning_weights, trainable
-from selector.errors import ShotsmithError
 from selector.lm.huggingface import context_length_of
 from selector.lm.loading import native_bfloat16
 from selector.lm.prefix_tree import TokenRequest
@@ -105,7 +105,7 @@ def train_model(
             requests = [one.request for one in step_episodes(tasks, tokenizer, config=config, step=step)]
             torch.manual_seed(config.seed * 1_000_003 + step)  # of dropout
             loss = add_gradients(learner, requests, **how)
-            _require_number(loss, step, config)
+            require_finite([loss], step=step, rate=config.rate(step))
             _update(optimizer, weights, rate=config.rate(step), clip=config.clip)
             append_metrics(folder, {"steps": step + 1, "loss": loss, "learned_tokens": learned_tokens(requests)})
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == end:
@@ -129,12 +129,3 @@ def _update(
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-
-
-def _require_number(loss: float, step: int, config: WarmUpConfig) -> None:
-    if not np.isfinite(loss):
-        raise ShotsmithError(
-            f"the loss of step {step} is {loss} at learning rate {config.rate(step):g}",
-            expected="a number",
-            remedy="Lower --learning-rate and start afresh with --no-resume.",
-        )

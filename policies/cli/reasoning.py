@@ -32,13 +32,13 @@ from selector.data.loading import load_examples, rows_of
 from selector.data.paths import score_store_path
 from selector.data.task import task_path
 from selector.data.task_file import read_task_file
-from selector.errors import UnknownNameError, UsageError
+from selector.errors import UsageError
 from selector.lm.base import LanguageModel
 from selector.lm.config import LanguageModelConfig
 from selector.lm.loading import load_language_model
 from selector.prompting.reasoning.auto_cot import AutoCoT, AutoCoTConfig
 from selector.prompting.reasoning.chain import ReasoningConfig
-from selector.prompting.reasoning.named import METHODS, ReasoningPlan, answer_all, build_reasoner
+from selector.prompting.reasoning.named import METHODS, ReasoningPlan, answer_all, build_reasoner, check_method
 from selector.prompting.reasoning.problems import Problem, kind_of, load_problems, problems_of
 from selector.prompting.reasoning.self_consistency import SamplingConfig
 from selector.prompting.reasoning.shown import WAYS
@@ -157,8 +157,7 @@ def _settings(
     """Those of writing, voting and Auto-CoT; what was typed and would do nothing is refused."""
     given = context.params
     method, shots = given["method"], given["shots"]
-    if method not in METHODS:
-        raise UnknownNameError("reasoning method", method, known=METHODS)
+    check_method(method)
     idle = ["shots", "choose"] if method == "zero-shot-cot" else []
     idle += ["choose"] if method in (AUTO_COT, "self-ask", "least-to-most") else []
     refuse_typed(context, idle, beside=f"--method {method}", belongs="with another method")

@@ -17,12 +17,12 @@ from selector.errors import UnknownNameError
 from selector.inference.free_text import folded_text
 from selector.prompting.reasoning.answers import (
     CHOICE,
-    LETTERS,
     NUMBER,
     YES_NO,
     canonical_number,
     extract_answer,
 )
+from selector.prompting.template import LETTERS
 
 _CUE: Final = re.compile(r"\banswer(?:\s+is)?\b:?|####", re.IGNORECASE)
 _ARTICLE: Final = re.compile(r"\b(?:a|an|the)\b")

@@ -23,7 +23,7 @@ from selector.inference.calibration import (
     log_softmax,
 )
 from selector.inference.context_window import fitted_selection
-from selector.inference.requirements import check_settings, require_input_before_label
+from selector.inference.requirements import check_settings, require_shown_query
 from selector.inference.scoring import Request, scoring_function
 from selector.lm.base import LanguageModel, require_exact_scores
 from selector.prompting.template import PromptTemplate
@@ -327,7 +327,7 @@ class InferenceEngine:
     ) -> list[Selection]:
         """`fit`, with as many tokens kept free behind each prompt as are named."""
         if self.scoring != "channel":  # an engine that only holds a pool asks nothing
-            require_input_before_label(self.template)
+            require_shown_query(self.template)
         return [
             fitted_selection(query, selection, lm=self.lm, reserve=reserve, texts=self._asked)
             for query, selection, reserve in zip(queries, selections, reserved, strict=True)

@@ -6,7 +6,7 @@ from selector.errors import OwnChoicesError, TemplateError, UsageError
 from selector.inference.calibration import check_calibration
 from selector.inference.scoring import scoring_function
 from selector.lm.base import LanguageModel, require_exact_scores
-from selector.prompting.template import LABEL, RATIONALE, PromptTemplate, parse_template
+from selector.prompting.template import PromptTemplate
 
 
 def check_settings(lm: LanguageModel, template: PromptTemplate, *, scoring: str, calibration: str) -> None:
@@ -40,7 +40,7 @@ def check_settings(lm: LanguageModel, template: PromptTemplate, *, scoring: str,
         require_exact_scores(lm, f"{calibration} calibration", 'Set calibration = "none"')
 
 
-def require_input_before_label(template: PromptTemplate) -> None:
+def require_shown_query(template: PromptTemplate) -> None:
     """Makes sure that a prompt shows something of its query.
 
     Args:
@@ -49,8 +49,7 @@ def require_input_before_label(template: PromptTemplate) -> None:
     Raises:
         TemplateError: When all input fields stand behind `{label}`, which only channel scoring reads.
     """
-    names = [name for _, name in parse_template(template.template) if name not in (None, RATIONALE)]
-    if names[0] == LABEL:
+    if not template.shows_query:
         raise TemplateError(
             f"template {template.template!r} shows nothing of a query before {{label}}",
             expected="an input field before {label}, or channel scoring",

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from torch import nn
 
-from selector.data.folder_kinds import other_kind
+from selector.data.folder_kinds import missing_file, require_replaceable
 from selector.errors import ArtifactError
 from selector.learned.lm_features import PRIOR_AGREEMENT, PROMPT_FEATURES, PROMPT_VIEW, QUERY_VIEW
 from selector.learned.manifest import KNOWN_FEATURES, LATER_KEYS, PER_QUERY, SCHEMA_VERSION, Manifest, misfits
@@ -126,13 +126,7 @@ def write_folder(
     Raises:
         ArtifactError: When something stands there that is not part of an artifact.
     """
-    others = ["no folder"] if folder.is_file() else sorted({one.name for one in _entries(folder)} - PARTS)
-    if others:
-        raise ArtifactError(
-            f"{folder} holds what is no part of an artifact ({', '.join(others[:3])})",
-            expected="an artifact or nothing: its folder is replaced as a whole",
-            remedy="Choose another --out.",
-        )
+    require_replaceable(folder, what="an artifact", marker=MANIFEST_FILE, is_part=PARTS.__contains__)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         made = Path(scratch) / "artifact"
@@ -205,12 +199,7 @@ def read_manifest(folder: Path, *, kind: str | None = None) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     if not path.is_file() and not (folder / WEIGHTS_FILE).is_file():
-        kind_there, remedy = other_kind(folder)
-        raise ArtifactError(
-            f"there is no {MANIFEST_FILE} in {folder}{kind_there}",
-            expected="a folder written by `shotsmith export`",
-            remedy=f"Check the path.{remedy}",
-        )
+        raise missing_file(folder, MANIFEST_FILE, writer="shotsmith export")
     try:
         content = {**LATER_KEYS} | json.loads(path.read_text(encoding="utf-8"))
         version = content["schema_version"]
@@ -275,10 +264,6 @@ def read_weights(folder: Path, build: Callable[[], NetworkT]) -> NetworkT:
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise _damaged(path, f"unlike its manifest ({str(error).splitlines()[0]})") from error
     return network.eval()
-
-
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.exists() else []
 
 
 def _damaged(path: Path, how: str) -> ArtifactError:

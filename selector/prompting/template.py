@@ -165,6 +165,11 @@ class PromptTemplate:
         return (*self._pieces[:at], (literal, None)), (("", name), *self._pieces[at + 1 :])
 
     @cached_property
+    def shows_query(self) -> bool:
+        """Whether anything of a query stands before `{label}`; where not, only channel scoring reads its inputs."""
+        return any(name is not None for _, name in self._split[0])
+
+    @cached_property
     def _behind_label(self) -> Pieces:
         return self._pieces[[name for _, name in self._pieces].index(LABEL) + 1 :]
 

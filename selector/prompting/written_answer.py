@@ -50,7 +50,7 @@ def _partings(before: str, written: str) -> list[re.Match[str]]:
     """Where the text that parts a rationale from its label stands as a whole: " is" is no part of "Paris"."""
     bare = before.strip()
     if not bare:
-        return list(re.finditer(r"\n", written.strip())) if "\n" in before else []
+        return list(re.finditer(r"\n", written.rstrip())) if "\n" in before else []
     starts = r"(?<!\w)" if bare[0].isalnum() else ""
     ends = r"(?!\w)" if bare[-1].isalnum() else r"(?=\s)"
     return list(re.finditer(starts + re.escape(bare) + ends, written))

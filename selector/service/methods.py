@@ -10,11 +10,11 @@ from selector.data.pool import Pool
 from selector.data.task import Task
 from selector.errors import UnknownNameError
 from selector.inference.engine import InferenceEngine
-from selector.learned.artifact import MANIFEST_FILE
+from selector.learned.artifact import MANIFEST_FILE, read_manifest
 from selector.retrieval.encoder import ENCODINGS, TORCH, SentenceEncoder, TextEncoder
 from selector.strategies.base import Selector
 from selector.strategies.dense import NearestSelector
-from selector.strategies.exported import DEFAULT_SHOTS, load_learned, queries_of_another_task, trained_shots
+from selector.strategies.exported import DEFAULT_SHOTS, load_learned, queries_of_another_task
 from selector.strategies.learned import LearnedSelector
 from selector.strategies.named import METHODS, UPPER_BOUNDS
 from selector.strategies.retriever import CARD_FILE
@@ -139,12 +139,13 @@ def served_method(served: Path | str) -> ServedMethod:
 
     Raises:
         UnknownNameError: When it is neither.
+        ArtifactError: When the policy is damaged or of another version.
     """
     folder = Path(served)
     if (folder / CARD_FILE).is_file():
         return ServedMethod(RETRIEVER, folder)
     if (folder / MANIFEST_FILE).is_file():
-        return ServedMethod(POLICY, folder, trained_shots(folder) or DEFAULT_SHOTS)
+        return ServedMethod(POLICY, folder, read_manifest(folder).shots)
     known = tuple(name for name in METHODS if name not in UPPER_BOUNDS)  # a query of a client has no gold label
     if str(served) not in known:
         raise UnknownNameError("artifact or method", str(served), known=("the folder of an artifact", *known))

@@ -110,8 +110,8 @@ class CorpusSelector:
     valued, where the artifact holds one; else the policy chooses, from that pool among the candidates it was trained
     with, from any other among all members. Where the policy knows labels by name, the pool has those of the best prompt
     and as many demonstrations are wanted, it takes ones of these labels in their order, which is what pools have in
-    common. A query that is a member of the set, or duplicates one, gets the set that the policy
-    chooses without that member.
+    common. A query that is a member of the set, or duplicates one, gets the set that the policy chooses without that
+    member.
 
     Args:
         artifact: The policy.

@@ -22,21 +22,6 @@ ExportedSelector = LearnedSelector | CorpusSelector
 DEFAULT_SHOTS: Final = 4  # where nothing says how many
 
 
-def trained_shots(folder: Path | str) -> int | None:
-    """Tells how many demonstrations a policy was trained to choose.
-
-    Args:
-        folder: Any folder.
-
-    Returns:
-        As many; None where it is no exported policy.
-
-    Raises:
-        ArtifactError: When the policy is damaged or of another version.
-    """
-    return read_manifest(Path(folder)).shots if (Path(folder) / MANIFEST_FILE).is_file() else None
-
-
 def load_policy(
     folder: Path | str,
     pool: Pool,

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from selector.data.folder_kinds import other_kind
+from selector.data.folder_kinds import missing_file
 from selector.data.pool import Pool
 from selector.errors import ArtifactError
 from selector.retrieval.encoder import SentenceEncoder
@@ -86,12 +86,7 @@ def read_retriever_card(folder: Path) -> RetrieverCard:
     """
     path = folder / CARD_FILE
     if not path.is_file():
-        kind, remedy = other_kind(folder)
-        raise ArtifactError(
-            f"there is no retriever card {CARD_FILE} in {folder}{kind}",
-            expected="a folder written by train-retriever",
-            remedy=f"Check the path.{remedy}",
-        )
+        raise missing_file(folder, CARD_FILE, writer="shotsmith train-retriever")
     try:
         content = {**LATER_KEYS} | json.loads(path.read_text(encoding="utf-8"))
         card = RetrieverCard(**{entry.name: content[entry.name] for entry in fields(RetrieverCard)})

@@ -8,15 +8,14 @@ because the second one guesses. Words for numbers ("twelve") and fractions are n
 from __future__ import annotations
 
 import re
-import string
 from typing import Final, NamedTuple
 
 from selector.errors import UnknownNameError, UsageError
 from selector.inference.free_text import exact_match
+from selector.prompting.template import LETTERS
 
 NUMBER, YES_NO, CHOICE, TEXT = "number", "yes-no", "choice", "text"
 KINDS: Final = (NUMBER, YES_NO, CHOICE, TEXT)
-LETTERS: Final = string.ascii_uppercase
 MOST_CHOICES: Final = 10  # where it is not known how many there are: later letters are rarely meant as one
 
 # "the answer (arabic numerals) is", "final answer:", and the mark of GSM8K.

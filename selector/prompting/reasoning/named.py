@@ -80,6 +80,19 @@ class Built:
     auto_cot: AutoCoT | None = None
 
 
+def check_method(name: str) -> None:
+    """Makes sure that a reasoning method exists.
+
+    Args:
+        name: Its name.
+
+    Raises:
+        UnknownNameError: When it is none of `METHODS`.
+    """
+    if name not in METHODS:
+        raise UnknownNameError("reasoning method", name, known=METHODS)
+
+
 def build_reasoner(
     plan: ReasoningPlan,
     lm: LanguageModel,
@@ -107,8 +120,7 @@ def build_reasoner(
         TooFewExamplesError: When there are too few demonstrations, or Auto-CoT kept none.
         UsageError: When rationales are needed and there are none.
     """
-    if plan.method not in METHODS:
-        raise UnknownNameError("reasoning method", plan.method, known=METHODS)
+    check_method(plan.method)
     kind, writing = plan.kind, plan.writing
     if plan.method == "zero-shot-cot":
         return Built(ZeroShotChainOfThought(lm, kind=kind, config=writing))

@@ -17,7 +17,6 @@ from selector.prompting.embedding_text import input_text
 from selector.prompting.reasoning.answers import (
     CHOICE,
     KINDS,
-    LETTERS,
     MOST_CHOICES,
     NUMBER,
     TEXT,
@@ -25,7 +24,7 @@ from selector.prompting.reasoning.answers import (
     canonical_answer,
     canonical_number,
 )
-from selector.prompting.template import PromptTemplate
+from selector.prompting.template import LETTERS, PromptTemplate
 from selector.types import Example
 
 

@@ -7,7 +7,7 @@ import pytest
 from selector.data.pool import Pool
 from selector.errors import OwnChoicesError, ServerCapabilityError, TemplateError, UnknownNameError, UsageError
 from selector.inference.engine import InferenceEngine
-from selector.inference.requirements import check_settings, require_input_before_label
+from selector.inference.requirements import check_settings, require_shown_query
 from selector.prompting.template import PromptTemplate
 from selector.testing import ToyLanguageModel, planted_template
 from selector.types import Example, Selection
@@ -27,8 +27,8 @@ def test_what_goes_together_is_taken() -> None:
     check_settings(Bounded(), planted_template(), scoring="direct", calibration="none")
     shown = PromptTemplate("{text}\nA:{label}\nBecause {why}", LABELS)
     check_settings(ToyLanguageModel(), shown, scoring="direct", calibration="none")
-    require_input_before_label(shown)
-    require_input_before_label(PromptTemplate("{choices}\nA:{label}", multiple_choice=True))
+    require_shown_query(shown)
+    require_shown_query(PromptTemplate("{choices}\nA:{label}", multiple_choice=True))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def test_what_stands_behind_the_label_ends_an_answer(template: str, separator: s
         ("{text}\nA:{rationale}\nThe answer is{label}", " The answer is on a map. The answer is Riga", "Riga"),
         ("{text}\nA:{rationale}\n{label}", " It lies there.\nIt is known.\nRiga\n", "Riga"),
         ("{text}\nA:{rationale}\nThe answer is{label}", " Riga", "Riga"),
+        ("{text}\nA:{rationale}\n{label}", "   It lies there.\nRiga", "Riga"),
         ("{text}\nA:{rationale}{label}", " steps Riga", "steps Riga"),
         ("{text}\nA:{rationale} is{label}", " the capital is Paris", "Paris"),
         ("{text}\nA:{rationale} So{label}", " It is cold. So South Korea", "South Korea"),
