@@ -38,7 +38,7 @@ def missing_file(folder: Path, name: str, *, writer: str) -> ArtifactError:
 
     Args:
         folder: The folder.
-        name: The file.
+        name: The file, as the error shall call it.
         writer: The command that writes such folders.
 
     Returns:

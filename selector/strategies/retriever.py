@@ -86,7 +86,7 @@ def read_retriever_card(folder: Path) -> RetrieverCard:
     """
     path = folder / CARD_FILE
     if not path.is_file():
-        raise missing_file(folder, CARD_FILE, writer="shotsmith train-retriever")
+        raise missing_file(folder, f"retriever card {CARD_FILE}", writer="shotsmith train-retriever")
     try:
         content = {**LATER_KEYS} | json.loads(path.read_text(encoding="utf-8"))
         card = RetrieverCard(**{entry.name: content[entry.name] for entry in fields(RetrieverCard)})
